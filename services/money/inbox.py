@@ -186,8 +186,7 @@ async def follow_page(worker: InboxWorker, event: InboxEvent) -> EventOutcome:
         record = await checkouts.find(connection, id_of(event.checkout_id)) if event.checkout_id else None
         customer = await customers.read_customer(connection, record.team_id) if record is not None else None
         record = await true_to_log(connection, record) if record is not None else None
-        asked = identity_of(record.team_id, record.id) if record is not None else None
-        trace = await trace_of_fact(connection, asked) if asked is not None else None
+        trace = await trace_of_fact(connection, identity_of(record.team_id, record.id)) if record is not None else None
     if record is None:
         return leave("no page of ours")
     if record.session_id is None:

@@ -27,7 +27,7 @@ from services.runtime.niceness import give_way
 from services.runtime.processes import PROCESSES, Main
 from services.runtime.settings import Settings, WrongSettings
 from services.runtime.settings_loading import USED_WRONGLY, say_used_wrongly, unknown_variables
-from services.runtime.tracing.spans import spans_sent
+from services.runtime.tracing.sending import spans_sent
 
 E = TypeVar("E", bound=BaseException)
 

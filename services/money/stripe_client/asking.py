@@ -16,7 +16,7 @@ import stripe
 
 from services.money.stripe_client.carrier import Carrier
 from services.money.stripe_client.errors import Busy, Unknown, meaning
-from services.money.stripe_client.metrics import StripeMetrics, asked
+from services.money.stripe_client.metrics import StripeMetrics, question_of
 from services.money.stripe_client.pace import PER_SECOND, Paces
 from services.money.stripe_client.reading import Json
 from services.runtime.tracing.spans import span
@@ -82,7 +82,7 @@ class Asking:
         began = perf_counter()
         wrong: Exception | None = None
         try:
-            with span(f"stripe {asked(endpoint)}", "client"):
+            with span(f"stripe {question_of(endpoint)}", "client"):
                 async with asyncio.timeout(self._timeout_seconds):
                     return await question
         except TimeoutError:

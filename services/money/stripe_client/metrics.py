@@ -20,10 +20,10 @@ class StripeMetrics:
 
     def answered(self, endpoint: str, began: float, error: BaseException | None) -> None:
         """Count one question that was sent at `began`, by `perf_counter`; `endpoint` is the library's method."""
-        self._seconds.labels(asked(endpoint), _outcome(error)).observe(perf_counter() - began)
+        self._seconds.labels(question_of(endpoint), _outcome(error)).observe(perf_counter() - began)
 
 
-def asked(endpoint: str) -> str:
+def question_of(endpoint: str) -> str:
     """What was asked, by the library's method: `PaymentIntent.create`."""
     return endpoint.removesuffix("_async").replace("Service.", ".") or "unknown"
 

@@ -13,7 +13,7 @@ and what is in the log afterwards is the same, whoever wins:
 
 from uuid import UUID
 
-from projections.top_ups.state import Attempt
+from projections.top_ups.state import Attempt, TopUps
 from schemas.facts import CreditsToppedUp, NewFact, TopUpRequested
 from services.money.payment_details import keep_receipt
 from services.money.stamps import PaymentRequest, is_for
@@ -73,15 +73,23 @@ async def credit_top_up(
     )  # fmt: skip
     await end(connection, team_id, attempt_id)
     await keep_receipt(connection, team_id, intent)
-    asked = Identity(team_id, TOP_UPS, f"requested:{attempt_id}")
-    with carrying(current_trace() or await trace_of_fact(connection, asked)):
-        await append_top_up(connection, state, [NewFact(*payment, now, fact)])
+    await _append(connection, state, attempt_id, NewFact(*payment, now, fact))
     return fact
+
+
+async def _append(connection: Connection, state: TopUps, attempt_id: UUID, new: NewFact) -> None:
+    """In the trace of what was asked for, whoever sees the money."""
+    with carrying(current_trace() or await trace_of_fact(connection, _name_of_request(state.team_id, attempt_id))):
+        await append_top_up(connection, state, [new])
+
+
+def _name_of_request(team_id: str, attempt_id: UUID) -> Identity:
+    return Identity(team_id, TOP_UPS, f"requested:{attempt_id}")
 
 
 async def read_request(connection: Connection, team_id: str, attempt_id: UUID) -> TopUpRequested | None:
     """What was decided and frozen for an attempt; None where nobody asked for it."""
-    identity = Identity(team_id, TOP_UPS, f"requested:{attempt_id}")
+    identity = _name_of_request(team_id, attempt_id)
     stored = (await find(connection, [identity])).get(identity)
     if stored is None:
         return None

@@ -2,7 +2,7 @@
 
 The library sends from a thread of its own. What waits for it is bounded (OTEL_BSP_MAX_QUEUE_SIZE, 2,048): while a
 collector is away, spans are dropped and counted, and nobody waits for it, also not at the end of a process. The extra
-`otel` brings the library; nothing else may import this module but `spans`, once it is asked for.
+`otel` brings the library; nothing else may import this module but `sending`, once it is asked for.
 """
 
 import asyncio
@@ -117,10 +117,10 @@ class _Counting(SpanExporter):
     def __init__(self, exporter: SpanExporter, counted: Counter) -> None:
         self._exporter = exporter
         self._sent, self._lost = counted.labels("sent"), counted.labels("lost")
-        self.taken = 0
+        self.exported = 0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        self.taken += len(spans)
+        self.exported += len(spans)
         result = SpanExportResult.FAILURE
         try:
             result = self._exporter.export(spans)
@@ -139,7 +139,7 @@ class _Bounded(SpanProcessor):
         self._exporter, self._dropped = exporter, counted.labels("dropped")
         self._queue = BatchSpanProcessor(exporter, max_queue_size=most, max_export_batch_size=batch)
         self._most = most
-        self._given = 0
+        self._queued = 0
 
     def on_start(self, span: SdkSpan, parent_context: Context | None = None) -> None:
         self._queue.on_start(span, parent_context)
@@ -147,10 +147,10 @@ class _Bounded(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         if span.context is None or not span.context.trace_flags.sampled:
             return
-        if self._given - self._exporter.taken >= self._most:
+        if self._queued - self._exporter.exported >= self._most:
             self._dropped.inc()
             return
-        self._given += 1
+        self._queued += 1
         self._queue.on_end(span)
 
     def shutdown(self) -> None:

@@ -57,7 +57,7 @@ def kept_at(places: Sequence[Place], traceparent: str) -> tuple[str, Sequence[ob
 
 
 async def keep_traces(connection: Connection, traces: Mapping[Identity, str]) -> None:
-    """Keep the traces of facts that the caller's transaction has just appended; where there is none, nothing is asked."""
+    """Keep the traces of facts that the caller's transaction has just appended, if there are any."""
     if traces:
         teams, sources, ids = map(list, zip(*traces, strict=True))
         await connection.execute(KEEP, [shard_of(team) for team in teams], teams, sources, ids, list(traces.values()))

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from schemas.facts import CreditsToppedUp
 from schemas.topics import EVENTS
 from services.runtime.tracing.context import carrying
-from services.runtime.tracing.spans import spans_sent
+from services.runtime.tracing.sending import spans_sent
 from tests.integration.publishing.test_notices import SECRET, host
 from tests.support.collector import collecting
 from tests.support.desk import Desk, has, settings, working

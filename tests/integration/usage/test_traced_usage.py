@@ -1,6 +1,8 @@
 """A trace that comes with a usage is kept beside its fact, and decides nothing."""
 
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 from services.store.beside.traces import KEPT, OldTraces
 from tests.support.serving import as_role, connected
@@ -10,6 +12,8 @@ from tests.support.world import ServiceWorld
 
 ONE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 OTHER = "00-11111111111111111111111111111111-2222222222222222-00"
+PAGE = Path(__file__).parents[3] / "docs/tracing.md"
+(SHOWN,) = re.findall(r"^```sql\n(.*?)^```", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 TRACES = """
     SELECT facts.id, type, traceparent FROM facts LEFT JOIN traces USING (shard, position)
     WHERE team_id = 'team_1' AND type LIKE 'usage.%' ORDER BY position
@@ -43,6 +47,8 @@ async def test_the_same_usage_with_another_trace_is_a_repetition_and_a_trace_cha
 
         await until(malformed_are_counted)
 
+    async with connected(as_role(world.database, "reader")) as reader:
+        assert [row["team_id"] for row in await reader.fetch(SHOWN)] == ["team_1"] * 3
     kept = {(row["id"], row["type"]): row["traceparent"] for row in await world.connection.fetch(TRACES)}
     assert {id: trace for (id, _), trace in kept.items() if trace is not None} == {
         "a": ONE,

@@ -15,7 +15,8 @@ from structlog.testing import capture_logs
 
 from services.runtime.tracing.context import carrying, current_trace
 from services.runtime.tracing.exporting import SpanSender
-from services.runtime.tracing.spans import WorkSpan, open_spans_with, span, spans_sent, wanted
+from services.runtime.tracing.sending import asks_for_spans, spans_sent
+from services.runtime.tracing.spans import WorkSpan, open_spans_with, span
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 UNSAMPLED = f"{TRACE[:-2]}00"
@@ -69,7 +70,7 @@ def sender(collector: Collector, registry: CollectorRegistry | None = None, **en
 )
 def test_the_standard_variables_say_whether_spans_are_sent(environment: dict[str, str], wants: bool) -> None:
     with capture_logs() as lines:
-        assert wanted(environment) == wants
+        assert asks_for_spans(environment) == wants
 
     assert len(lines) == ("zipkin" in environment.values() or (not wants and "grpc" in environment.values()))
 
