@@ -47,7 +47,7 @@ from services.usage.metrics import RecorderMetrics, RefusedShare
 from services.usage.partitions import Partitions
 from services.usage.refusals import RefusedRecord, keep_refusals
 from services.usage.taking_back import target_of
-from services.usage.traces import UsageTraces, traces_of_usage
+from services.usage.traces import UsageTraces, say_recorded, traces_of_usage
 from services.usage.voids import note_voids, voided_among
 
 BATCH_MIN = 200
@@ -227,6 +227,7 @@ class Recorder:
             else min(BATCH_MAX, self.batch + max(1, self.batch // GROWS_BY))
         )
         self._count(outcome, conflicts, traces)
+        say_recorded(traces)
 
     async def _append(self, connection: Connection, outcome: BatchOutcome) -> None:
         """The facts of a batch, and what follows from them in their transaction."""

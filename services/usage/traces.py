@@ -7,10 +7,15 @@ same usage with another trace is a repetition.
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import structlog
+
 from schemas.cloudevents import TRACEPARENT, trace_of
+from services.runtime.tracing.context import trace_id
 from services.store.append import Ready
 from services.store.identities import Identity
 from services.usage.door import ParsedUsage
+
+log = structlog.get_logger("recorder")
 
 
 class UsageTraces(NamedTuple):
@@ -42,3 +47,9 @@ def traces_of_usage(usages: Iterable[ParsedUsage], facts: Sequence[Ready]) -> Us
         new = {(fact.new.team_id, fact.new.source, fact.new.id) for fact in facts}
         came = {identity: trace for identity, trace in came.items() if identity in new}
     return UsageTraces(came, malformed)
+
+
+def say_recorded(traces: UsageTraces) -> None:
+    """A line at level debug for each usage that came with a trace and is recorded now."""
+    for (team_id, source, event_id), trace in traces.kept.items():
+        log.debug("recorded", team_id=team_id, source=source, id=event_id, trace_id=trace_id(trace))
