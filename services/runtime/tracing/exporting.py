@@ -34,7 +34,7 @@ from services.runtime.tracing.spans import SpanRole, WorkSpan
 LINKS_MAX = 128  # the library keeps no more
 QUEUE, QUEUE_MAX = "OTEL_BSP_MAX_QUEUE_SIZE", 2_048
 BATCH, BATCH_MAX = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512
-GOODBYE_SECONDS = 2.0
+GOODBYE_SECONDS = 1.0
 KINDS: Mapping[SpanRole, SpanKind] = {
     "server": SpanKind.SERVER, "client": SpanKind.CLIENT, "producer": SpanKind.PRODUCER,
     "consumer": SpanKind.CONSUMER, "internal": SpanKind.INTERNAL,

@@ -33,7 +33,9 @@ def test_what_is_none_is_told_from_nothing_at_all(text: object) -> None:
 @pytest.mark.parametrize("text", [TRACE, *WRONG], ids=range(len(WRONG) + 1))
 @pytest.mark.parametrize("kind", ["usage.reported.v1", "usage.voided.v1"])
 def test_no_usage_is_refused_for_its_trace_or_is_another_one_by_it(kind: str, text: Any) -> None:
-    data: dict[str, Any] = {} if kind == "usage.reported.v1" else {"data": {"usage_source": "/a", "usage_id": "b", "reason": "c"}}
+    data: dict[str, Any] = (
+        {} if kind == "usage.reported.v1" else {"data": {"usage_source": "/a", "usage_id": "b", "reason": "c"}}
+    )
     plain = reported("team_1", "a", type=kind, at="2026-11-23T10:00:00Z", **data)
     traced = json.dumps(plain | {"traceparent": text}).encode()
 
