@@ -39,6 +39,8 @@ from services.runtime.processes import PROCESSES
 from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
 from services.runtime.settings_loading import catalog_of
+from services.runtime.tracing.context import carrying
+from services.runtime.tracing.spans import span
 from services.store.connect import RETRYABLE, Connection, Pool, connect_pool
 from services.store.halts import Halts
 from services.store.refills import append_refills_due
@@ -245,13 +247,16 @@ class Worker:
 
     async def look_at(self, team_id: str) -> None:
         """Decide what is due, then go on with the attempt that is open, if there is one."""
-        async with self.pool.acquire() as connection, connection.transaction():
-            state = await self.decide(connection, team_id)
-            if state.open is None:
-                await attempts.put_right(connection, state)
-        if state.open is not None:
-            crashpoint("topup:requested")
-            await self.charging.go_on(team_id)
+        async with self.pool.acquire() as connection:
+            trace = await attempts.trace_of_episode(connection, team_id)
+        with span("top-up", parent=trace) as opened, carrying(opened.traceparent or trace):
+            async with self.pool.acquire() as connection, connection.transaction():
+                state = await self.decide(connection, team_id)
+                if state.open is None:
+                    await attempts.put_right(connection, state)
+            if state.open is not None:
+                crashpoint("topup:requested")
+                await self.charging.go_on(team_id)
 
     async def decide(self, connection: Connection, team_id: str) -> TopUps:
         """Append the decision that is due for a team, in the caller's transaction; its top-ups afterwards."""

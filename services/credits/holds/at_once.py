@@ -40,6 +40,7 @@ from services.credits.holds.placing import OPEN_MAX, HoldRequest, open_holds, pe
 from services.credits.limits import read_spending
 from services.read_models.balances import EXACT, TAIL_MAX, as_of_now, catch_up, exact_of
 from services.runtime.crashpoints import crashpoint
+from services.runtime.tracing.context import current_trace
 from services.store.connect import Pool
 from services.store.protocols import Reads
 from services.store.sessions.bell import note_append
@@ -68,8 +69,8 @@ TO_MOVE = f"""
 """
 HOLD_COLUMNS = 6  # of `TO_MOVE`, in the order of `CurrentHold`
 
-PLACE = f"SELECT * FROM place_hold({', '.join(f'${number}' for number in range(1, 23))})"
-MOVE = f"SELECT * FROM move_hold({', '.join(f'${number}' for number in range(1, 22))})"
+PLACE = f"SELECT * FROM place_hold({', '.join(f'${number}' for number in range(1, 24))})"
+MOVE = f"SELECT * FROM move_hold({', '.join(f'${number}' for number in range(1, 23))})"
 
 
 class CommandKey(NamedTuple):
@@ -197,7 +198,7 @@ async def _write(
     async with command.pool.acquire() as connection:
         try:
             row = await connection.fetchrow(
-                statement, *command.key, *decided, HOLDS, id_, fact.type, fact.body(), *parts
+                statement, *command.key, *decided, HOLDS, id_, fact.type, fact.body(), current_trace(), *parts
             )
         except asyncpg.UniqueViolationError:
             return None  # a fact of this name is in the log: the definition says what that means

@@ -36,6 +36,17 @@ TAIL = f"""
     ORDER BY position
 """
 
+# Of the newest low episode: what made the balance low made its charges, too. The condition is the index's own.
+TRACE = """
+    SELECT traces.traceparent
+    FROM (
+        SELECT shard, position FROM facts
+        WHERE shard = $1 AND team_id = $2 AND type = 'balance.ran_low.v1'
+          AND type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%'
+        ORDER BY position DESC LIMIT 1
+    ) AS low JOIN traces USING (shard, position)
+"""
+
 SAVE = """
     INSERT INTO top_ups (shard, team_id, position, version, state, enabled, due_at, enough_at)
     SELECT $1::smallint, $2::text, $3::bigint, $4::integer, $5::text, $6::boolean, $7::timestamptz, $8::bigint {source}
@@ -158,6 +169,12 @@ async def catch_up(connection: Connection, state: TopUps) -> TopUps:
         stored = stored_of(row)
         state = evolve(state, stored, stored.fact())
     return state
+
+
+async def trace_of_episode(connection: Connection, team_id: str) -> str | None:
+    """The trace of what made a team's balance low the last time, where it is known."""
+    trace: str | None = await connection.fetchval(TRACE, shard_of(team_id), team_id)
+    return trace
 
 
 async def save_top_ups(connection: Connection, state: TopUps, *, enough_at: int = 0) -> None:

@@ -19,6 +19,8 @@ from services.money.payment_details import keep_receipt
 from services.money.stamps import PaymentRequest, is_for
 from services.money.stripe_client import Intent
 from services.money.top_ups.attempts import STRIPE, TOP_UPS, append_top_up, ended, lock_top_ups
+from services.runtime.tracing.context import carrying, current_trace
+from services.store.beside.traces import trace_of_fact
 from services.store.connect import Connection
 from services.store.identities import Identity, find
 from services.store.read import FACT_COLUMNS, stored_of
@@ -71,13 +73,19 @@ async def credit_top_up(
     )  # fmt: skip
     await keep_receipt(connection, team_id, intent)
     new = NewFact(*payment, head.recorded_at, fact)
-    await append_top_up(connection, state, [new], head, [ended(team_id, attempt_id)])
+    # In the trace of what was asked for, whoever sees the money.
+    with carrying(current_trace() or await trace_of_fact(connection, _name_of_request(team_id, attempt_id))):
+        await append_top_up(connection, state, [new], head, [ended(team_id, attempt_id)])
     return fact
+
+
+def _name_of_request(team_id: str, attempt_id: UUID) -> Identity:
+    return Identity(team_id, TOP_UPS, f"requested:{attempt_id}")
 
 
 async def read_request(connection: Connection, team_id: str, attempt_id: UUID) -> TopUpRequested | None:
     """What was decided and frozen for an attempt; None where nobody asked for it."""
-    identity = Identity(team_id, TOP_UPS, f"requested:{attempt_id}")
+    identity = _name_of_request(team_id, attempt_id)
     stored = (await find(connection, [identity])).get(identity)
     if stored is None:
         return None

@@ -26,6 +26,7 @@ from services.credits.holds.at_once import (
     place_at_once,
 )
 from services.credits.holds.hold import (
+    HOLDS,
     CapturedPart,
     CurrentHold,
     Decide,
@@ -38,9 +39,12 @@ from services.credits.holds.moving import move
 from services.credits.holds.placing import HoldRequest, NotPermitted, permitted
 from services.credits.limits import set_limit
 from services.runtime.errors import Refused
+from services.runtime.tracing.context import carrying
 from services.store.append import lock_shard
+from services.store.beside.traces import trace_of_fact
 from services.store.connect import Connection, Pool, connect_pool
 from services.store.copying import microseconds
+from services.store.identities import Identity
 from services.store.proofs import block_hash, pack_known, rows_and_leaves
 from services.store.shards import shard_of
 from tests.support.api import Api, key
@@ -58,6 +62,7 @@ KILL = """
 """
 ANSWERS = "SELECT key, answer FROM command_answers ORDER BY key"
 
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 AHEAD = timedelta(minutes=30)
 
 Done = tuple[CurrentHold, Place] | KeptAnswer | None
@@ -390,3 +395,15 @@ async def test_an_answer_that_is_repeated_has_the_bytes_of_the_first_whatever_th
 
     assert (first.status_code, again.headers["idempotency-replayed"]) == (201, "true")
     assert (first.json()["member_id"], first.content) == (body["member_id"], again.content)
+
+
+async def test_the_trace_of_a_command_lies_beside_its_fact(desk: Desk) -> None:
+    await store(desk.world.connection, *planned(TEAM, credits=10))
+
+    with carrying(TRACE):
+        await desk.place("h", request_for(4))
+        await desk.move("c", capturing("c", [CapturedPart(3 * CREDIT)], final=True))
+    await desk.place("untraced", request_for(4))
+
+    for fact_id, trace in ("hold:h", TRACE), ("end:h", TRACE), ("hold:untraced", None):
+        assert await trace_of_fact(desk.world.connection, Identity(TEAM, HOLDS, fact_id)) == trace

@@ -27,6 +27,7 @@ FORBIDDEN = {
     "services/credits/plans.py": "services.usage.door",
     "services/usage/door.py": "services.money.topup",
     "services/money/topup.py": "services.audit.verify",
+    "services/usage/traces.py": "opentelemetry",
     "services/audit/verify.py": "services.publishing.relay",
     "services/export/files.py": "services.api.tokens",
     "services/audit/walk.py": "services.export.files",
