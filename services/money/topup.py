@@ -40,6 +40,8 @@ from services.runtime.processes import PROCESSES
 from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
 from services.runtime.settings_loading import catalog_of
+from services.runtime.tracing.context import carrying
+from services.runtime.tracing.spans import span
 from services.store.connect import RETRYABLE, Connection, Pool, connect_pool
 from services.store.halts import Halts
 from services.store.refills import append_refills_due
@@ -247,22 +249,27 @@ class Worker:
 
     async def look_at(self, team_id: str) -> None:
         """Decide what is due, then go on with the attempt that is open, if there is one."""
-        async with self.pool.acquire() as connection, connection.transaction():
-            state = await self.decide(connection, team_id)
-            if state.open is None:
-                await attempts.put_right(connection, state)
-        if state.open is not None:
-            crashpoint("topup:requested")
-            await self.charging.go_on(team_id)
+        async with self.pool.acquire() as connection:
+            trace = await attempts.trace_of_episode(connection, team_id)
+        with span("top-up", parent=trace) as opened, carrying(opened.traceparent or trace):
+            async with self.pool.acquire() as connection, connection.transaction():
+                state = await self.decide(connection, team_id)
+                if state.open is None:
+                    await attempts.put_right(connection, state)
+            if state.open is not None:
+                crashpoint("topup:requested")
+                await self.charging.go_on(team_id)
 
     async def decide(self, connection: Connection, team_id: str) -> TopUps:
         """Append the decision that is due for a team, in the caller's transaction; its top-ups afterwards."""
-        state, now = await attempts.lock_top_ups(connection, team_id)
-        if await append_refills_due(connection, [team_id], now):
+        state, head = await attempts.lock_top_ups(connection, team_id)
+        now, unmoved = head.recorded_at, None if head.refills_due else head
+        if head.refills_due and await append_refills_due(connection, [team_id], now):
             state = await attempts.catch_up(connection, state)
         if (resumed := resumption_due(state)) is not None:
             name = f"resumed:{state.position}"
-            state = await attempts.append_top_up(connection, state, [NewFact(team_id, TOP_UPS, name, now, resumed)])
+            new = NewFact(team_id, TOP_UPS, name, now, resumed)
+            state, unmoved = await attempts.append_top_up(connection, state, [new], unmoved), None
         if state.episode is None or state.point is None or state.point.at > now:
             if state.position:
                 await attempts.save_top_ups(connection, state)
@@ -279,7 +286,9 @@ class Worker:
                 await attempts.begin_attempt(connection, team_id, decision, self.owner, now)
             case _:
                 name = f"skipped:{decision.ran_low_id}:{decision.decision}"
-        state = await attempts.append_top_up(connection, state, [NewFact(team_id, TOP_UPS, name, now, decision)])
+        state = await attempts.append_top_up(
+            connection, state, [NewFact(team_id, TOP_UPS, name, now, decision)], unmoved
+        )
         crashpoint("topup:decided")
         self.tell(state, decision)
         return state

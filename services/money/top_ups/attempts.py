@@ -16,7 +16,8 @@ from uuid import UUID
 from projections.top_ups.fold import evolve
 from projections.top_ups.state import VERSION, TopUps
 from schemas.facts import NewFact, Stored, TopUpRequested
-from services.store.append import append, lock_shard
+from schemas.places import Place
+from services.store.append import Beside, LockedHead, append, take_head
 from services.store.connect import Connection
 from services.store.identities import Identity, find
 from services.store.read import FACT_COLUMNS, stored_of
@@ -35,9 +36,20 @@ TAIL = f"""
     ORDER BY position
 """
 
+# Of the newest low episode: what made the balance low made its charges, too. The condition is the index's own.
+TRACE = """
+    SELECT traces.traceparent
+    FROM (
+        SELECT shard, position FROM facts
+        WHERE shard = $1 AND team_id = $2 AND type = 'balance.ran_low.v1'
+          AND type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%'
+        ORDER BY position DESC LIMIT 1
+    ) AS low JOIN traces USING (shard, position)
+"""
+
 SAVE = """
     INSERT INTO top_ups (shard, team_id, position, version, state, enabled, due_at, enough_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    SELECT $1::smallint, $2::text, $3::bigint, $4::integer, $5::text, $6::boolean, $7::timestamptz, $8::bigint {source}
     ON CONFLICT (shard, team_id) DO UPDATE
     SET position = excluded.position, version = excluded.version, state = excluded.state, enabled = excluded.enabled,
         due_at = excluded.due_at, enough_at = excluded.enough_at
@@ -72,19 +84,20 @@ RELEASE = """
 
 # How far an attempt has come: statements for `note`.
 SENT = "UPDATE top_up_attempts SET create_try = $4 WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
-CREATED = "UPDATE top_up_attempts SET payment_intent_id = $4 WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
 NEW_CONFIRM = """
     UPDATE top_up_attempts SET confirm_try = confirm_try + 1 WHERE shard = $1 AND team_id = $2 AND attempt_id = $3
     RETURNING confirm_try
 """
-NEW_CANCEL = (
-    "UPDATE top_up_attempts SET cancel_try = cancel_try + 1 WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
-)
+NEW_CANCEL = "UPDATE top_up_attempts SET cancel_try = cancel_try + 1 WHERE (shard, team_id, attempt_id) = ($1, $2, $3)"
 NOTE_REQUEST = (
-    "UPDATE top_up_attempts SET asked_at = clock_timestamp() WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
+    "UPDATE top_up_attempts SET asked_at = clock_timestamp() WHERE (shard, team_id, attempt_id) = ($1, $2, $3)"
+)
+# Written beside the facts that say so.
+CREATED = (
+    "UPDATE top_up_attempts SET payment_intent_id = $4 FROM appended WHERE (shard, team_id, attempt_id) = ($1, $2, $3)"
 )
 END = """
-    UPDATE top_up_attempts SET ended_at = clock_timestamp()
+    UPDATE top_up_attempts SET ended_at = clock_timestamp() FROM appended
     WHERE shard = $1 AND team_id = $2 AND attempt_id = $3 AND ended_at IS NULL
 """
 
@@ -93,9 +106,14 @@ END_OTHERS = """
     UPDATE top_up_attempts SET ended_at = clock_timestamp()
     WHERE shard = $1 AND team_id = $2 AND attempt_id IS DISTINCT FROM $3 AND ended_at IS NULL
 """
+# An open row is no conflict to be found by ON CONFLICT: while its worker moves it on, that may miss it, and then the
+# other unique index, of open attempts, would refuse the insert.
 REOPEN = """
     INSERT INTO top_up_attempts (shard, team_id, attempt_id, payment_intent_id, owner, leased_until, look_at, requested_at)
-    VALUES ($1, $2, $3, $4, '', '-infinity', $5, $5)
+    SELECT $1::smallint, $2::text, $3::uuid, $4::text, '', '-infinity', $5::timestamptz, $5
+    WHERE NOT EXISTS (
+        SELECT FROM top_up_attempts WHERE shard = $1 AND team_id = $2 AND attempt_id = $3 AND ended_at IS NULL
+    )
     ON CONFLICT (shard, team_id, attempt_id) DO UPDATE SET ended_at = NULL, create_try = 1
     WHERE top_up_attempts.ended_at IS NOT NULL
 """
@@ -124,14 +142,14 @@ class Lease:
     too_old: bool
 
 
-async def lock_top_ups(connection: Connection, team_id: str) -> tuple[TopUps, datetime]:
-    """A team's top-ups at the head of the log, by its facts alone, and the time; its shard is locked until COMMIT.
+async def lock_top_ups(connection: Connection, team_id: str) -> tuple[TopUps, LockedHead]:
+    """A team's top-ups at the head of the log, by its facts alone, and that head, locked until COMMIT.
 
     The facts are read before the lock, and under it only those that came meanwhile.
     """
     state = await fold_top_ups(connection, team_id)
-    now = await lock_shard(connection, team_id)
-    return await catch_up(connection, state), now
+    head = await take_head(connection, team_id)
+    return await catch_up(connection, state), head
 
 
 async def fold_top_ups(connection: Connection, team_id: str) -> TopUps:
@@ -153,29 +171,55 @@ async def catch_up(connection: Connection, state: TopUps) -> TopUps:
     return state
 
 
+async def trace_of_episode(connection: Connection, team_id: str) -> str | None:
+    """The trace of what made a team's balance low the last time, where it is known."""
+    trace: str | None = await connection.fetchval(TRACE, shard_of(team_id), team_id)
+    return trace
+
+
 async def save_top_ups(connection: Connection, state: TopUps, *, enough_at: int = 0) -> None:
     """Remember the fold, so that the next read is short.
 
     `enough_at` is the position at which the balance was not low.
     """
+    await connection.execute(SAVE.format(source=""), *_saved(state, enough_at))
+
+
+def _saved(state: TopUps, enough_at: int = 0) -> tuple[object, ...]:
     due_at = state.point.at if state.point is not None else None
-    await connection.execute(
-        SAVE, shard_of(state.team_id), state.team_id, state.position, VERSION, state.model_dump_json(), state.enabled,
-        due_at, enough_at,
+    return (
+        shard_of(state.team_id), state.team_id, state.position, VERSION, state.model_dump_json(), state.enabled, due_at,
+        enough_at,
     )  # fmt: skip
 
 
-async def append_top_up(connection: Connection, state: TopUps, facts: Sequence[NewFact]) -> TopUps:
-    """Append facts about a team's top-ups and fold them on; the caller holds the shard's head."""
-    appended = await append(connection, facts)
-    for new, place in zip(facts, appended.places, strict=True):
-        stored = Stored(
-            place.shard, place.position, appended.recorded_at, new.occurred_at, new.team_id, new.source, new.id,
-            new.fact.type, new.fact.body(),
-        )  # fmt: skip
-        state = evolve(state, stored, new.fact)
-    await save_top_ups(connection, state)
-    return state
+async def append_top_up(
+    connection: Connection,
+    state: TopUps,
+    facts: Sequence[NewFact],
+    head: LockedHead | None = None,
+    beside: Sequence[Beside] = (),
+) -> TopUps:
+    """Append facts about a team's top-ups, fold them on and save the fold, in one statement, with what is `beside`.
+
+    The caller holds the shard's head. It gives the head where nothing was appended since it was taken, which saves a
+    round trip.
+    """
+    head = head or await take_head(connection, state.team_id)
+    after = state
+
+    def folded_on(places: Sequence[Place]) -> Sequence[Beside]:
+        nonlocal after
+        for new, place in zip(facts, places, strict=True):
+            stored = Stored(
+                place.shard, place.position, head.recorded_at, new.occurred_at, new.team_id, new.source, new.id,
+                new.fact.type, new.fact.body(),
+            )  # fmt: skip
+            after = evolve(after, stored, new.fact)
+        return (*beside, Beside(SAVE.format(source="FROM appended"), _saved(after)))
+
+    await append(connection, facts, head, folded_on)
+    return after
 
 
 async def begin_attempt(
@@ -221,9 +265,14 @@ async def note(connection: Connection, held: Lease, statement: str, *values: obj
     await connection.execute(statement, shard_of(held.team_id), held.team_id, held.attempt_id, *values)
 
 
-async def end(connection: Connection, team_id: str, attempt_id: UUID) -> None:
-    """Nobody works on this attempt any more, in the transaction that says how it ended; nothing if it is over."""
-    await connection.execute(END, shard_of(team_id), team_id, attempt_id)
+def ended(team_id: str, attempt_id: UUID) -> Beside:
+    """Nobody works on this attempt any more: written with the fact that says how it ended; nothing if it is over."""
+    return Beside(END, (shard_of(team_id), team_id, attempt_id))
+
+
+def created(held: Lease, intent_id: str) -> Beside:
+    """The attempt has this intent: written with the fact that says so."""
+    return Beside(CREATED, (shard_of(held.team_id), held.team_id, held.attempt_id, intent_id))
 
 
 async def next_confirm(connection: Connection, team_id: str, attempt_id: UUID) -> int:

@@ -279,8 +279,9 @@ class Looking:
             attempt_id=state.open.attempt_id, reason="payment_differs" if differs else "payment_found",
             payment_intent_id=own.id if own is not None else None, next_try_at=now + cool_down,
         )  # fmt: skip
-        await attempts.end(connection, lease.team_id, lease.attempt_id)
-        await self._append(connection, lease.team_id, now, f"failed:{fact.attempt_id}", fact)
+        new = NewFact(lease.team_id, TOP_UPS, f"failed:{fact.attempt_id}", now, fact)
+        over = attempts.ended(lease.team_id, lease.attempt_id)
+        await attempts.append_top_up(connection, state, [new], beside=[over])
 
     async def _pause(
         self, connection: Connection, lease: Lease, now: datetime, payment_intent_id: str, fault: str
