@@ -78,6 +78,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
 
 
 async def _serve(settings: Settings, worker: "Worker", stop: asyncio.Event) -> None:
+    news_kept = timedelta(days=settings.stripe_inbox_days)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(watch_kafka(settings, worker.health, stop))
         for _ in range(WORKERS):
@@ -97,12 +98,7 @@ async def _serve(settings: Settings, worker: "Worker", stop: asyncio.Event) -> N
             keep_going(
                 "the database",
                 lambda: keep_reconciled(
-                    worker.pool,
-                    worker.charging.charges,
-                    worker.catalog,
-                    stop,
-                    worker.health,
-                    news_kept=timedelta(days=settings.stripe_inbox_days),
+                    worker.pool, worker.charging.charges, worker.catalog, stop, worker.health, news_kept=news_kept
                 ),
                 stop,
                 worker.health,
