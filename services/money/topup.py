@@ -24,9 +24,9 @@ from services.money.inbox import NOBODYS, work_on_inbox
 from services.money.reconcile.schedule import keep_reconciled
 from services.money.stripe_client import StripeMetrics, charges_of
 from services.money.top_ups import attempts
-from services.money.top_ups.attempts import TOP_UPS
 from services.money.top_ups.charging import Charging
 from services.money.top_ups.due import oldest_seconds, teams_due
+from services.money.top_ups.log import TOP_UPS, append_top_up, catch_up, lock_top_ups, save_top_ups, trace_of_episode
 from services.read_models.balances import read_balance
 from services.read_models.versions import live_versions
 from services.runtime import kafka
@@ -246,7 +246,7 @@ class Worker:
     async def look_at(self, team_id: str) -> None:
         """Decide what is due, then go on with the attempt that is open, if there is one."""
         async with self.pool.acquire() as connection:
-            trace = await attempts.trace_of_episode(connection, team_id)
+            trace = await trace_of_episode(connection, team_id)
         with span("top-up", parent=trace) as opened, carrying(opened.traceparent or trace):
             async with self.pool.acquire() as connection, connection.transaction():
                 state = await self.decide(connection, team_id)
@@ -258,33 +258,31 @@ class Worker:
 
     async def decide(self, connection: Connection, team_id: str) -> TopUps:
         """Append the decision that is due for a team, in the caller's transaction; its top-ups afterwards."""
-        state, head = await attempts.lock_top_ups(connection, team_id)
+        state, head = await lock_top_ups(connection, team_id)
         now, unmoved = head.recorded_at, None if head.refills_due else head
         if head.refills_due and await append_refills_due(connection, [team_id], now):
-            state = await attempts.catch_up(connection, state)
+            state = await catch_up(connection, state)
         if (resumed := resumption_due(state)) is not None:
             name = f"resumed:{state.position}"
             new = NewFact(team_id, TOP_UPS, name, now, resumed)
-            state, unmoved = await attempts.append_top_up(connection, state, [new], unmoved), None
+            state, unmoved = await append_top_up(connection, state, [new], unmoved), None
         if state.episode is None or state.point is None or state.point.at > now:
             if state.position:
-                await attempts.save_top_ups(connection, state)
+                await save_top_ups(connection, state)
             return state
         balance = await read_balance(connection, team_id, now)
         assert balance is not None, f"{team_id} ran low and has no plan"
         decision = decide(state, balance.team.available(now), now, self.catalog)
         match decision:
             case None:
-                await attempts.save_top_ups(connection, state, enough_at=balance.team.position)
+                await save_top_ups(connection, state, enough_at=balance.team.position)
                 return state
             case TopUpRequested():
                 name = f"requested:{decision.attempt_id}"
                 await attempts.begin_attempt(connection, team_id, decision, self.owner, now)
             case _:
                 name = f"skipped:{decision.ran_low_id}:{decision.decision}"
-        state = await attempts.append_top_up(
-            connection, state, [NewFact(team_id, TOP_UPS, name, now, decision)], unmoved
-        )
+        state = await append_top_up(connection, state, [NewFact(team_id, TOP_UPS, name, now, decision)], unmoved)
         crashpoint("topup:decided")
         self.tell(state, decision)
         return state

@@ -44,7 +44,7 @@ from services.money.reversals import append_reversals, read_account
 from services.money.stamps import PaymentRequest, words_of
 from services.money.stripe_client import Checkout, Intent, StripeCard
 from services.money.top_ups import crediting
-from services.money.top_ups.attempts import lock_top_ups
+from services.money.top_ups.log import lock_top_ups
 from services.money.top_ups.settings import configure_top_ups, read_top_up_settings
 from services.money.topup import Figures, Worker
 from services.read_models.balances import PROJECTOR

@@ -41,8 +41,9 @@ from services.money.stamps import is_for, read_stamps
 from services.money.stripe_client import Busy, Charges, Decline, Declined, Intent, Missing, Unknown, WrongRequest
 from services.money.stripe_client.errors import WrongKey
 from services.money.top_ups import attempts
-from services.money.top_ups.attempts import TOP_UPS, Lease
+from services.money.top_ups.attempts import Lease
 from services.money.top_ups.crediting import credit_top_up, request_of
+from services.money.top_ups.log import TOP_UPS, append_top_up, fold_top_ups, is_stored, lock_top_ups
 from services.money.top_ups.looking import LOOK_BACK, Look, Looking
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Refused
@@ -83,7 +84,7 @@ class Charging:
         """Take a team's open attempt as far as it goes now. Where Stripe does not answer, it stays open for later."""
         async with self.pool.acquire() as connection:
             lease = await attempts.lease(connection, team_id, self.owner, OWNER_WAITS, ENDS_AFTER)
-            state = await attempts.fold_top_ups(connection, team_id)
+            state = await fold_top_ups(connection, team_id)
         if lease is None or state.open is None or state.open.attempt_id != str(lease.attempt_id):
             await self._put_right(team_id)
             return
@@ -110,7 +111,7 @@ class Charging:
     async def _put_right(self, team_id: str) -> None:
         """Where a row of an attempt was changed, it says what the log says. Nearly always somebody else works on it."""
         async with self.pool.acquire() as connection, connection.transaction():
-            state, _ = await attempts.lock_top_ups(connection, team_id)
+            state, _ = await lock_top_ups(connection, team_id)
             await attempts.put_right(connection, state)
 
     async def _drive(self, lease: Lease, state: TopUps, attempt: Attempt) -> float | None:
@@ -161,7 +162,7 @@ class Charging:
             return AttemptStep.WAIT
         async with self.pool.acquire() as connection:
             await check_life(connection)  # in one that nobody has looked at, this log may not be the newest
-            state = await attempts.fold_top_ups(connection, lease.team_id)
+            state = await fold_top_ups(connection, lease.team_id)
         decided = state.open
         if decided is None or (decided.attempt_id, decided.payment_intent_id) != (attempt.attempt_id, intent.id):
             return AttemptStep.WAIT  # somebody else took it further meanwhile
@@ -296,7 +297,7 @@ class Charging:
         fact = TopUpIntentCancelled(attempt_id=str(lease.attempt_id), payment_intent_id=intent.id)
         async with self.pool.acquire() as connection, connection.transaction():
             state, head = await self._locked(connection, lease)
-            if not await attempts.is_stored(connection, lease.team_id, f"orphan:{intent.id}"):
+            if not await is_stored(connection, lease.team_id, f"orphan:{intent.id}"):
                 await _append(connection, state, head, f"orphan:{intent.id}", fact)
 
     @property
@@ -346,7 +347,7 @@ class Charging:
             state = await _append(connection, state, head, f"failed:{fact.attempt_id}", fact, [over])
             if (suspended := suspension_due(state)) is not None:
                 new = NewFact(lease.team_id, TOP_UPS, f"suspended:{fact.attempt_id}", head.recorded_at, suspended)
-                await attempts.append_top_up(connection, state, [new])
+                await append_top_up(connection, state, [new])
         crashpoint("topup:failed")
         get_log().warning("top-up failed", team_id=lease.team_id, attempt_id=fact.attempt_id, reason=reason)
 
@@ -365,7 +366,7 @@ class Charging:
 
     async def _locked(self, connection: Connection, lease: Lease) -> tuple[TopUps, LockedHead]:
         """The team's top-ups under its shard's lock, without an open attempt where this one is over."""
-        state, head = await attempts.lock_top_ups(connection, lease.team_id)
+        state, head = await lock_top_ups(connection, lease.team_id)
         ours = state.open is not None and state.open.attempt_id == str(lease.attempt_id)
         return state if ours else state.but(open=None), head
 
@@ -384,7 +385,7 @@ async def confirm_by_owner(charges: Charges, transaction: Transaction, team_id: 
     """
     async with transaction() as connection:
         await check_life(connection)
-        waiting = (await attempts.fold_top_ups(connection, team_id)).open
+        waiting = (await fold_top_ups(connection, team_id)).open
     if waiting is None or waiting.payment_intent_id is None or not waiting.action_required:
         raise Refused("nothing_to_confirm", "no payment waits to be confirmed")
     intent = await charges.retrieve(waiting.payment_intent_id)
@@ -415,4 +416,4 @@ async def _append(
     connection: Connection, state: TopUps, head: LockedHead, name: str, fact: AnyFact, beside: Sequence[Beside] = ()
 ) -> TopUps:
     new = NewFact(state.team_id, TOP_UPS, name, head.recorded_at, fact)
-    return await attempts.append_top_up(connection, state, [new], head, beside)
+    return await append_top_up(connection, state, [new], head, beside)

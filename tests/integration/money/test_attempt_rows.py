@@ -5,7 +5,8 @@ from uuid import UUID, uuid5
 
 from schemas.facts import TopUpFailed
 from services.money.top_ups import attempts
-from services.money.top_ups.attempts import TOP_UPS, Lease, append_top_up, ended, lock_top_ups
+from services.money.top_ups.attempts import Lease, ended
+from services.money.top_ups.log import TOP_UPS, append_top_up, lock_top_ups
 from services.store.connect import Connection
 from services.store.shards import shard_of
 from tests.support.connections import connections
