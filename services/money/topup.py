@@ -34,6 +34,7 @@ from services.runtime.clock import Clock, pause, system_clock, until_stopped
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Unavailable
 from services.runtime.health import Health
+from services.runtime.kafka.watch import KAFKA, watch_kafka
 from services.runtime.logs import get_log
 from services.runtime.processes import PROCESSES
 from services.runtime.retry import keep_going
@@ -77,12 +78,14 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
 
 
 async def _serve(settings: Settings, worker: "Worker", stop: asyncio.Event) -> None:
+    news_kept = timedelta(days=settings.stripe_inbox_days)
     async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(watch_kafka(settings, worker.health, stop))
         for _ in range(WORKERS):
             tasks.create_task(worker.work())
         await asyncio.gather(
             keep_going(
-                "Kafka", lambda: listen(settings, worker, stop), stop, worker.health, away=(*RETRYABLE, KafkaError)
+                KAFKA, lambda: listen(settings, worker, stop), stop, worker.health, away=(*RETRYABLE, KafkaError)
             ),
             keep_going("the database", lambda: sweep(worker, stop), stop, worker.health, away=RETRYABLE),
             keep_going(
@@ -95,12 +98,7 @@ async def _serve(settings: Settings, worker: "Worker", stop: asyncio.Event) -> N
             keep_going(
                 "the database",
                 lambda: keep_reconciled(
-                    worker.pool,
-                    worker.charging.charges,
-                    worker.catalog,
-                    stop,
-                    worker.health,
-                    news_kept=timedelta(days=settings.stripe_inbox_days),
+                    worker.pool, worker.charging.charges, worker.catalog, stop, worker.health, news_kept=news_kept
                 ),
                 stop,
                 worker.health,
@@ -127,7 +125,7 @@ async def listen(settings: Settings, worker: "Worker", stop: asyncio.Event) -> N
 async def _read(consumer: AIOKafkaConsumer, worker: "Worker") -> None:
     """Read for ever."""
     await consumer.start()
-    worker.health.back("Kafka")
+    worker.health.back(KAFKA)
     while True:
         for records in (await consumer.getmany(timeout_ms=WAIT_MS)).values():
             for team_id in filter(None, map(whom_it_wakes, records)):

@@ -36,6 +36,7 @@ from services.runtime.clock import Clock, system_clock
 from services.runtime.crashpoints import crashpoint
 from services.runtime.health import Health
 from services.runtime.kafka.assurance import Assurance
+from services.runtime.kafka.watch import watch_kafka
 from services.runtime.logs import get_log
 from services.runtime.processes import PROCESSES
 from services.runtime.retry import keep_going
@@ -107,6 +108,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
         tasks.create_task(keep_going(AWAY_NAME, relay, stop, health, away=(*RETRYABLE, KafkaError)))
         tasks.create_task(notify(settings, stop, health))
         tasks.create_task(Assurance(settings, health, EVENTS, REFUSED).until_told(stop))
+        tasks.create_task(watch_kafka(settings, health, stop))
 
 
 async def _relay(facts: "Relaying", refused: Claims, keeping: RefusedBytes, idle: IdleWait) -> None:

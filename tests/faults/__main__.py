@@ -18,6 +18,7 @@
     python -m tests.faults --grown                        topics that get more partitions (tests/faults/servers/grown.py)
     python -m tests.faults --upgrade                      to the next build and back under load (tests/faults/upgrade.py)
     python -m tests.faults --holds                        1,000 blocks of services that are killed (tests/faults/holds.py)
+    python -m tests.faults --alerts                       each alert fires by a real fault (tests/faults/alerts), alone; needs Go
     python -m tests.faults --bounds                       times that are promised (tests/faults/bounds.py), alone
     python -m tests.faults --decoders                     10,000 events, read by both decoders (tests/support/decoders.py)
     python -m tests.faults --simulate                     60 days of 10,000 teams with top-ups, without a socket
@@ -41,6 +42,7 @@ from deploy.local.stack import Stack, start_stack
 from services.money.stripe_client.pace import PER_SECOND
 from tests.conftest import begin_life
 from tests.faults import bounds, matrix
+from tests.faults.alerts.play import FAULTS, alerts
 from tests.faults.holds import kill_amid_holds
 from tests.faults.injections import INJECTIONS
 from tests.faults.promoted import promotions
@@ -80,15 +82,19 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--grown", action="store_true", help="topics that get more partitions under load, alone")
     parser.add_argument("--upgrade", action="store_true", help="to the next build and back under load, alone")
     parser.add_argument("--holds", action="store_true", help="blocks of services that are killed, alone")
+    parser.add_argument("--alerts", action="store_true", help="each alert is made to fire, alone")
     parser.add_argument("--bounds", action="store_true", help="times that are promised, measured and judged, alone")
     parser.add_argument("--decoders", action="store_true", help="usage, read by both of its decoders, alone")
     parser.add_argument("--simulate", action="store_true", help="two months of many teams with top-ups, alone")
-    parser.add_argument("--only", default="", help=f"kinds, separated by commas: {', '.join(INJECTIONS)}")
+    parser.add_argument(
+        "--only", default="", help=f"kinds, or alerts with --alerts, separated by commas: {', '.join(INJECTIONS)}"
+    )
     given = parser.parse_args()
     given.storm = given.hours or given.keep_going or given.rotate or given.out or given.resume
-    given.kinds = [name for name in given.only.split(",") if name] or list(INJECTIONS)
-    if unknown := sorted(set(given.kinds) - set(INJECTIONS)):
-        parser.error(f"no such kind: {', '.join(unknown)}; there are {', '.join(INJECTIONS)}")
+    there_are = list(FAULTS if given.alerts else INJECTIONS)
+    given.kinds = [name for name in given.only.split(",") if name] or there_are
+    if unknown := sorted(set(given.kinds) - set(there_are)):
+        parser.error(f"no such kind: {', '.join(unknown)}; there are {', '.join(there_are)}")
     return given
 
 
@@ -112,6 +118,7 @@ def main() -> int:
         "went_back": lambda stack: went_back(stack, range(seed, seed + (given.count or PROMOTED_USUAL)), console),
         "restored": lambda stack: restores(stack, range(seed, seed + (given.count or RESTORED_USUAL)), console),
         "brokers": lambda stack: brokers.brokers(stack, seed, console),
+        "alerts": lambda stack: alerts(stack, given.kinds, console, healthy=not given.only),
         "steps": lambda stack: deaths(stack, range(seed, seed + (given.count or STEPS_USUAL)), console),
         "holds": lambda stack: holds(stack, seed, given.count or BLOCKS_USUAL, console),
     }
