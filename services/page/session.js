@@ -27,7 +27,7 @@ const PATIENT = 15_000; // from then on
  * @typedef {Api.Commands[`${Method} ${Path}` & keyof Api.Commands]} Command
  */
 
-/** What the API refused, in its own words. `final`: asking again would not help; `wait`: it would, after so many seconds. */
+/** What the API refused, in its own words, or by the name of a text of ours where it said nothing. `final`: asking again would not help; `wait`: it would, after so many seconds. */
 export class Problem extends Error {
   /**
    * @param {number} status
@@ -35,7 +35,7 @@ export class Problem extends Error {
    * @param {number} [wait]
    */
   constructor(status, said, wait = 0) {
-    super(said.detail ?? said.title ?? `The server answered ${status}.`);
+    super(said.detail ?? said.title ?? "problem.unanswered");
     this.status = status;
     this.code = said.code ?? "unavailable";
     this.said = said;
@@ -183,7 +183,7 @@ export class Session extends EventTarget {
   async fetch(path, { accept, signal, method = "GET", body = null, headers = {} }) {
     const token = await this.#getToken();
     this.#claims = claimsOf(token);
-    if (!this.team) throw new Problem(401, { code: "unauthenticated", detail: "The token names no team." });
+    if (!this.team) throw new Problem(401, { code: "unauthenticated", detail: "problem.no_team" });
     const target = path.startsWith("v1/") ? path : this.ofTeam(path);
     let response;
     try {
@@ -197,7 +197,7 @@ export class Session extends EventTarget {
       });
     } catch (error) {
       if (/** @type {Error} */ (error).name === "AbortError") throw error;
-      throw new Problem(0, { detail: "The server did not answer." });
+      throw new Problem(0, { detail: "problem.unreachable" });
     }
     if (response.ok) return response;
     const said = await response.json().catch(() => ({}));

@@ -250,8 +250,10 @@ async def test_amounts_stay_exact_and_are_written_and_read_as_the_readers_langua
 
         said = await page.evaluate(
             """async () => {
-                const { credits, inOwnNumbers, money, plus } = await import("/usage/words.js");
-                const { typed, typedMoney } = await import("/usage/amounts.js");
+                const { plus } = await import("/usage/formats.js");
+                const { wordsIn } = await import("/usage/language.js");
+                const { credits, inOwnNumbers, money } = await wordsIn("de-DE");
+                const { typed, typedMoney } = (await import("/usage/amounts.js")).reading("de-DE");
                 return [plus("9007199254740993", "0.000001"), plus("-1.5", "0.25"), typed("1.234,5"), typed("12 Äpfel"),
                     typedMoney("19,99", "usd"), typedMoney("19,999", "usd"), typedMoney("500", "jpy"),
                     credits("9007199254740993.000001"), money({ amount: 123456, currency: "eur" }),

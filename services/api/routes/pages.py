@@ -33,7 +33,7 @@ INSECURE = (
     b"Never run this for real teams.</aside>"
 )
 
-HOST_TYPES = frozenset({"api.d.ts", "host.d.ts"})  # for those who embed it; the others are for those who write the page
+HOST_TYPES = frozenset({"api.d.ts", "host.d.ts", "texts.d.ts"})  # for those who embed it; the others are for those who write the page
 
 # A comment that has its lines to itself: types and words for those who write the page.
 # They are a sixth of what a browser would load.

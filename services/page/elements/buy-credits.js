@@ -4,13 +4,12 @@ import { askAnAdmin, openDialog, visitStripe, wrong } from "../dialog.js";
 import { h } from "../dom.js";
 import { CreditsElement } from "../element.js";
 import { lasting, usedByDay } from "../forecast.js";
+import { plus } from "../formats.js";
 import { failure, loader, skeleton } from "../loading.js";
 import { newKey } from "../session.js";
 import { css } from "../style.js";
-import { credits, money, moneyEach, plus } from "../words.js";
 
 const LOOK_EVERY = 1_000; // milliseconds between two looks at a purchase that is being paid
-const WAITING = "Pay on Stripe's page. This page updates when you have paid. If you close Stripe's page, nothing is charged.";
 const UNDER_WAY = ["open", "processing", "unknown"];
 
 /** @typedef {Partial<Omit<Api.Purchase, "state">> & { state: Api.Purchase["state"] | "lost" | "unknown" }} Shown  a purchase, as far as it is known */
@@ -65,7 +64,7 @@ const sheet = css`
 export class BuyCredits extends CreditsElement {
   static live = false;
 
-  #button = h("button", { type: "button", class: "primary", part: "button", disabled: true, onclick: () => this.open() }, "Buy credits");
+  #button = h("button", { type: "button", class: "primary", part: "button", disabled: true, onclick: () => this.open() }, this.say("buy.title"));
 
   constructor() {
     super(sheet);
@@ -79,21 +78,19 @@ export class BuyCredits extends CreditsElement {
   /** Show the packs, or whom to ask. */
   async open() {
     await this.session.share("").catch(() => null); // until a request was sent, nobody knows the role
+    const { text } = this.words;
     if (this.session.isAdmin) this.#choose();
-    else
-      askAnAdmin(this, {
-        title: "Ask an admin for more credits",
-        what: "Only team admins can buy credits.",
-        request: "Could you buy more credits for us?",
-      });
+    else askAnAdmin(this, { title: text("ask.buy"), what: text("ask.buy_what"), request: text("ask.buy_request") });
   }
 
   #choose() {
+    const { words } = this;
+    const { text, money } = words;
     const body = h("div", {});
-    const pay = h("button", { class: "primary", disabled: true }, "Pay with Stripe");
+    const pay = h("button", { class: "primary", disabled: true }, text("buy.pay"));
     const said = h("div", { role: "status" });
     const keep = h("input", { type: "checkbox" });
-    const cancel = h("button", { type: "button", onclick: () => dialog.close() }, "Cancel");
+    const cancel = h("button", { type: "button", onclick: () => dialog.close() }, text("cancel"));
     /** @type {Api.Pack | null} */
     let chosen = null;
     let key = newKey();
@@ -104,9 +101,9 @@ export class BuyCredits extends CreditsElement {
       chosen = pack;
       key = newKey(); // another purchase, however often it is then sent
       pay.disabled = false;
-      pay.textContent = `Pay ${money(pack)} with Stripe`;
+      pay.textContent = text("buy.pay_price", { price: money(pack) });
       const { balance } = this.session;
-      said.replaceChildren(...(balance ? [afterwards(balance, pack, used)] : []));
+      said.replaceChildren(...(balance ? [afterwards(words, balance, pack, used)] : []));
     };
     /** @param {Api.Pack} pack */
     const send = async ({ pack }) => {
@@ -122,27 +119,27 @@ export class BuyCredits extends CreditsElement {
         dialog.close();
         if (this.session.newTab) this.follow(id);
       } catch (problem) {
-        said.replaceChildren(wrong(/** @type {Thrown} */ (problem)));
+        said.replaceChildren(wrong(words.problem(/** @type {Thrown} */ (problem))));
         pay.disabled = false;
       }
     };
     const dialog = openDialog(
       this,
-      { title: "Buy credits", about: "Added to your team at once. They never expire.", onsubmit: () => chosen && send(chosen) },
+      { title: text("buy.title"), about: text("buy.about"), onsubmit: () => chosen && send(chosen) },
       body,
-      h("label", { class: "keep" }, keep, "Keep the card for automatic top-ups"),
+      h("label", { class: "keep" }, keep, text("buy.keep")),
       said,
       h("div", { class: "buttons" }, cancel, pay),
     );
     const load = loader((/** @type {Loading<{ packs: Api.Pack[], used: number[] }>} */ state) => {
       if (state.phase === "ready") {
         used = state.value.used;
-        body.replaceChildren(choiceOf(state.value.packs, choose));
+        body.replaceChildren(choiceOf(words, state.value.packs, choose));
         /** @type {HTMLElement | null} */ (body.querySelector(":checked"))?.focus();
       } else if (state.phase === "loading") {
-        body.replaceChildren(skeleton("The packs are loading", "full", "full", "full"));
+        body.replaceChildren(skeleton(text("buy.loading"), "full", "full", "full"));
       } else {
-        body.replaceChildren(failure("The packs did not load.", state));
+        body.replaceChildren(failure(words, text("buy.failed"), state));
       }
     }, dialog);
     const pace = usedByDay(this.session).catch(() => []); // nobody waits for a forecast who wants to buy
@@ -155,27 +152,24 @@ export class BuyCredits extends CreditsElement {
    * @param {string} id
    */
   follow(id) {
-    const body = h("div", { class: "ask", role: "status" }, h("p", {}, WAITING));
-    const close = h("button", { type: "button", onclick: () => dialog.close() }, "Close");
+    const { words } = this;
+    const { text } = words;
+    const body = h("div", { class: "ask", role: "status" }, h("p", {}, text("buy.open_what")));
+    const close = h("button", { type: "button", onclick: () => dialog.close() }, text("close"));
     let open = true;
-    const dialog = openDialog(
-      this,
-      { title: "Waiting for your payment", onclose: () => (open = false) },
-      body,
-      h("div", { class: "buttons" }, close),
-    );
+    const dialog = openDialog(this, { title: text("buy.open"), onclose: () => (open = false) }, body, h("div", { class: "buttons" }, close));
     const title = /** @type {HTMLElement} */ (dialog.querySelector("h2"));
     let shown = "";
     /** @param {Shown} purchase */
     const show = (purchase) => {
-      const [heading, words] = told(purchase);
+      const [heading, what] = told(words, purchase);
       const { receipt_url: paid, checkout_url: page } = purchase;
       const way = paid ?? (purchase.state === "open" ? page : null) ?? null;
-      const said = JSON.stringify([heading, words, way]);
+      const said = JSON.stringify([heading, what, way]);
       if (said === shown) return; // what is drawn anew cannot be pressed, and is read out anew
       shown = said;
       title.textContent = heading;
-      body.replaceChildren(h("p", {}, words), ...(way ? [paid ? receipt(way) : this.#again(way)] : []));
+      body.replaceChildren(h("p", {}, what), ...(way ? [paid ? receipt(text("buy.receipt"), way) : this.#again(way)] : []));
     };
     const look = async () => {
       if (!open) return;
@@ -196,60 +190,61 @@ export class BuyCredits extends CreditsElement {
    * @param {string} address
    */
   #again(address) {
-    const again = h("button", { type: "button", class: "link" }, "Open the payment page again");
-    again.addEventListener("click", () => visitStripe(this.session, () => address).catch((problem) => again.after(wrong(problem))));
+    const again = h("button", { type: "button", class: "link" }, this.words.text("buy.again"));
+    again.addEventListener("click", () =>
+      visitStripe(this.session, () => address).catch((problem) => again.after(wrong(this.words.problem(problem)))),
+    );
     return again;
   }
 }
 
-/** @param {string} address */
-const receipt = (address) => h("a", { href: address, target: "_blank", rel: "noreferrer" }, "Open the receipt");
+/**
+ * @param {string} name
+ * @param {string} address
+ */
+const receipt = (name, address) => h("a", { href: address, target: "_blank", rel: "noreferrer" }, name);
 
 /**
  * What the team has once it has bought, and how long that lasts.
  *
+ * @param {Words} words
  * @param {Api.Balance} balance
  * @param {Api.Pack} pack
  * @param {number[]} used
  */
-function afterwards(balance, pack, used) {
+function afterwards(words, balance, pack, used) {
   const [total, available] = [plus(balance.total, pack.credits), plus(balance.available, pack.credits)];
-  const lasts = lasting(used, { ...balance, available });
-  return h(
-    "p",
-    { class: "note" },
-    "New balance ",
-    h("strong", { class: "number" }, credits(total)),
-    ...(lasts ? [" · lasts ", ...lasts, " at this pace"] : []),
-  );
+  const amount = h("strong", { class: "number" }, words.credits(total));
+  const long = lasting(words, used, { ...balance, available });
+  return h("p", { class: "note" }, long ? words.rich("buy.after_lasts", { amount, long }) : words.rich("buy.after", { amount }));
 }
 
 /**
+ * @param {Words} words
  * @param {Shown} purchase
  * @returns {[heading: string, words: string]}
  */
-function told({ state, credits: amount, detail }) {
+function told({ text, said }, { state, credits: amount, detail }) {
   switch (state) {
     case "open":
-      return ["Waiting for your payment", WAITING];
     case "processing":
-      return ["Your payment is being processed", "The credits are added once your bank approves. You can leave this page."];
-    case "credited":
-      return ["Thank you", `${credits(amount ?? "")} credits were added to your team's balance.`];
     case "expired":
-      return ["Nothing was paid", "The payment page has expired. Nothing was charged."];
+      return [text(`buy.${state}`), text(`buy.${state}_what`)];
+    case "credited":
+      return [text("buy.credited"), text("buy.credited_what", { count: amount ?? "0" })];
     case "failed":
-      return ["The payment failed", detail ?? "The bank declined it. Nothing was charged."];
+      return [text("buy.declined"), detail ? said(detail) : text("buy.declined_what")];
     default:
-      return ["Something went wrong", detail ?? "This purchase was not found."];
+      return [text("buy.wrong"), detail ? said(detail) : text("buy.wrong_what")];
   }
 }
 
 /**
+ * @param {Words} words
  * @param {Api.Pack[]} packs
  * @param {(pack: Api.Pack) => void} choose
  */
-function choiceOf(packs, choose) {
+function choiceOf({ text, rich, credits, money, moneyEach }, packs, choose) {
   const rows = packs.map((pack, place) => {
     const input = h("input", { type: "radio", name: "pack", value: pack.pack, checked: place === 1 });
     input.addEventListener("change", () => choose(pack));
@@ -257,15 +252,15 @@ function choiceOf(packs, choose) {
       "label",
       { class: "pack" },
       input,
-      h("span", {}, h("strong", { class: "number" }, credits(pack.credits)), " credits"),
+      h("span", {}, rich("buy.pack", { amount: h("strong", { class: "number" }, credits(pack.credits)) })),
       h("strong", { class: "number" }, money(pack)),
       h("span", { class: "quiet" }, pack.name),
-      h("span", { class: "quiet number" }, `${moneyEach(pack)} each`),
+      h("span", { class: "quiet number" }, text("buy.each", { price: moneyEach(pack) })),
     );
   });
   const usual = packs[1] ?? packs[0];
   if (usual) choose(usual);
-  return h("fieldset", { class: "packs" }, h("legend", { class: "unseen" }, "Credit packs"), rows);
+  return h("fieldset", { class: "packs" }, h("legend", { class: "unseen" }, text("buy.packs")), rows);
 }
 
 customElements.define("buy-credits", BuyCredits);

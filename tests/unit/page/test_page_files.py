@@ -29,7 +29,7 @@ def test_a_cast_before_code_and_a_rule_of_a_style_stay() -> None:
 
 
 def test_of_the_types_those_for_host_products_are_sent() -> None:
-    assert {name for name in FILES if name.endswith(".ts")} == {"api.d.ts", "host.d.ts"}
+    assert {name for name in FILES if name.endswith(".ts")} == {"api.d.ts", "host.d.ts", "texts.d.ts"}
     assert (PAGE / "page.d.ts").exists()
 
 
