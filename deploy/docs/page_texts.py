@@ -14,8 +14,9 @@ from pathlib import Path
 
 PAGE = Path(__file__).parents[2] / "services" / "page"
 FILE = PAGE / "texts.d.ts"
+ENGLISH = ("texts/en.js", "texts/en-later.js")
 FORM = """\
-// Every text of the elements by its name, and what is filled into it. It follows from texts/en.js: `make docs` writes this file.
+// Every text of the elements by its name, and what is filled into it. It follows from texts/en*.js: `make docs` writes this file.
 
 interface CreditwellTexts {{
 {texts}
@@ -40,6 +41,11 @@ def texts_of(script: str) -> dict[str, Forms]:
     return dict(found)
 
 
+def english() -> dict[str, Forms]:
+    """All texts of the page in English."""
+    return {key: forms for name in ENGLISH for key, forms in texts_of((PAGE / name).read_text("utf-8")).items()}
+
+
 def filled_into(forms: Forms) -> list[str]:
     """The names of what is filled in, in the order of the text; what has two forms is chosen by a count."""
     names = [COUNT] if len(forms) > 1 else []
@@ -58,7 +64,7 @@ def types_of(texts: Mapping[str, Forms]) -> str:
 
 def main(arguments: Sequence[str], file: Path = FILE) -> int:
     """Write the file, or with --check say whether it is as it should be."""
-    types = types_of(texts_of((PAGE / "texts" / "en.js").read_text("utf-8")))
+    types = types_of(english())
     if file.exists() and file.read_text("utf-8") == types:
         return 0
     if "--check" in arguments:

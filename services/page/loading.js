@@ -1,6 +1,7 @@
 // Loading that goes on until it works: it says what is the matter, and when it tries again.
 
 import { h } from "./dom.js";
+import { Problem } from "./session.js";
 
 const AGAIN = [2, 4, 8]; // seconds
 const PATIENT = 15; // from then on
@@ -114,3 +115,14 @@ export function failure({ text, problem }, title, state) {
  * @param {string} title
  */
 export const missing = (words, title) => failure(words, title, { problem: { message: words.text("reload") } });
+
+/**
+ * Code that comes when it is asked for; a Problem where it does not.
+ *
+ * @template Module
+ * @param {Promise<Module>} coming
+ */
+export const asked = (coming) =>
+  coming.catch(() => {
+    throw new Problem(0, { detail: "problem.unreachable" });
+  });

@@ -24,7 +24,7 @@ LISTEN = """element => {
     window.heard = [];
     element.addEventListener("creditwell-balance", ({ detail }) => heard.push(["balance", detail.available]));
 }"""
-CHART = {"/usage/elements/usage-chart.js", "/usage/stacks.js"}
+CHART = {"/usage/elements/usage-chart.js", "/usage/stacks.js", "/usage/texts/en-later.js"}
 
 
 async def findings(page: Page) -> list[str]:

@@ -8,6 +8,7 @@ import { isZero } from "../formats.js";
 import { failure, loader, skeleton } from "../loading.js";
 import { css } from "../style.js";
 import { attributes, capital, quantityName, sentence } from "../words.js";
+import "../texts/en-later.js";
 
 const PAUSE = 250; // milliseconds after the last key
 const QUANTITY_PLACES = 9;

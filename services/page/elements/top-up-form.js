@@ -7,6 +7,7 @@ import { failure, loader, skeleton } from "../loading.js";
 import { newKey } from "../session.js";
 import { css } from "../style.js";
 import { foreseen, note } from "./top-up-meaning.js";
+import "../texts/en-later.js";
 
 const BEGIN_CAP = "200";
 const COOL_DOWN = 300; // seconds

@@ -6,6 +6,7 @@ import { daysIn, during, Filter } from "../filter.js";
 import { failure, loader, skeleton } from "../loading.js";
 import { namesOf, rounded, scale, stacked } from "../stacks.js";
 import { css } from "../style.js";
+import "../texts/en-later.js";
 
 const HEIGHT = 240;
 const LEFT = 44;
