@@ -9,7 +9,7 @@ import { base } from "./style.js";
 const sessions = new WeakMap(); // by getToken, then by team: elements that share both share one stream
 
 /** @type {(keyof News)[]} */
-const TOLD = ["balance", "activity", "link", "ended"]; // to a host product, as events of the element: see host.d.ts
+const TOLD = ["balance", "activity", "purchase", "top-up", "link", "error", "ended"]; // to a host product, as events of the element: see host.d.ts
 
 /** An element of the page. Give it a `session`, or a `getToken` callback that gives (a promise of) a token whenever one is needed. */
 export class CreditsElement extends HTMLElement {

@@ -6,6 +6,12 @@ interface CreditwellEvents {
   "creditwell-balance": CustomEvent<Api.Balance>;
   /** New entries of the activity; `more` where there are some that are not told. */
   "creditwell-activity": CustomEvent<{ items: Api.ActivityItem[]; more: boolean }>;
+  /** A purchase that has come to its end: `state` is "credited", "failed" or "expired". */
+  "creditwell-purchase": CustomEvent<Api.Purchase>;
+  /** The settings of automatic top-ups, saved a moment ago. */
+  "creditwell-top-up": CustomEvent<Api.TopUp>;
+  /** A request that failed: `code` is the API's. Where it can, the element tries again by itself; `status` is 0 where nobody answered. */
+  "creditwell-error": CustomEvent<{ code: string; status: number; message: string }>;
   /** How the line to the server is. */
   "creditwell-link": CustomEvent<"live" | "connecting" | "offline" | "ended">;
   /** The sign-in has ended, or was refused: `code` is the API's. Nothing is asked for any more until there is a new session. */

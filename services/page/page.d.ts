@@ -45,7 +45,10 @@ interface Failed {
 interface News {
   balance: Api.Balance;
   activity: Came;
+  purchase: Api.Purchase;
+  "top-up": Api.TopUp;
   link: Link;
+  error: Problem;
   ended: Problem;
   changed: string;
   change: null;

@@ -1,7 +1,8 @@
 // The way to the API: requests with the token in a header, and one stream of what changes.
 //
 // Events: `balance` and `activity` (detail: what came), `link` (detail: "live", "connecting", "offline" or "ended"), `ended` (detail: why),
-// `changed` (detail: the path of what was asked for before and is different now).
+// `changed` (detail: the path of what was asked for before and is different now), `error` (detail: why a request failed). Elements add
+// `purchase` and `top-up` (detail: what came of it).
 
 import { readEvents } from "./events.js";
 
@@ -156,7 +157,7 @@ export class Session extends EventTarget {
    */
   renew(path) {
     this.#shared.delete(path);
-    this.dispatchEvent(new CustomEvent("changed", { detail: path }));
+    this.tell("changed", path);
   }
 
   /**
@@ -180,7 +181,26 @@ export class Session extends EventTarget {
    * @param {string} path
    * @param {{ accept: string, signal?: AbortSignal, method?: string, body?: string | null, headers?: Record<string, string> }} how
    */
-  async fetch(path, { accept, signal, method = "GET", body = null, headers = {} }) {
+  async fetch(path, how) {
+    try {
+      return await this.#ask(path, how);
+    } catch (error) {
+      if (error instanceof Problem) this.tell("error", error);
+      throw error;
+    }
+  }
+
+  /**
+   * @template {keyof News} Name
+   * @param {Name} name
+   * @param {News[Name]} detail
+   */
+  tell(name, detail) {
+    this.dispatchEvent(new CustomEvent(name, { detail }));
+  }
+
+  /** @type {Session["fetch"]} */
+  async #ask(path, { accept, signal, method = "GET", body = null, headers = {} }) {
     const token = await this.#getToken();
     this.#claims = claimsOf(token);
     if (!this.team) throw new Problem(401, { code: "unauthenticated", detail: "problem.no_team" });
@@ -272,23 +292,23 @@ export class Session extends EventTarget {
     this.#position = event.id ?? this.#position;
     const detail = JSON.parse(event.data);
     if (event.type === "balance") this.balance = detail;
-    this.dispatchEvent(new CustomEvent(event.type, { detail }));
+    this.tell(/** @type {keyof News} */ (event.type), detail);
     // A stream without a position begins at its own head: what was recorded after the page was asked for and before that, it never tells.
-    if (isFirst) this.dispatchEvent(new CustomEvent("activity", { detail: { items: [], more: true } }));
+    if (isFirst) this.tell("activity", { items: [], more: true });
   }
 
   /** @param {Link} link */
   #say(link) {
     if (this.link === link) return;
     this.link = link;
-    this.dispatchEvent(new CustomEvent("link", { detail: link }));
+    this.tell("link", link);
   }
 
   /** @param {Thrown} problem */
   #end(problem) {
     this.close();
     this.#say("ended");
-    this.dispatchEvent(new CustomEvent("ended", { detail: problem }));
+    this.tell("ended", /** @type {Problem} */ (problem));
   }
 
   /**

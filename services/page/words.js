@@ -45,13 +45,13 @@ export const attributes = (known) =>
     .join(", ");
 
 /**
- * A pattern for what the server says in English: "rate card {n}".
+ * A pattern for what the server says in English, "rate card {n}"; what is filled in is no part of its own.
  *
  * @param {string} english
  */
 function patternOf(english) {
   const literal = english.replace(/[.*+?^$()|[\]\\]/g, "\\$&");
-  return new RegExp(`^${literal.replace(/\{(\w+)\}/g, "(?<$1>.+?)")}$`, "i");
+  return new RegExp(`^${literal.replace(/\{(\w+)\}/g, "(?<$1>[^·]+?)")}$`, "i");
 }
 
 /** How one language says everything, in numbers as one place writes them. Its functions need no `this`. */

@@ -41,7 +41,11 @@ async def test_how_long_until_a_date_is_counted_as_a_calendar_does(
 
 @pytest.mark.parametrize(
     ("locale", "said"),
-    [("en-US", ["in 30 days", "November"]), ("de-AT", ["in 30 Tagen", "November"]), ("ja-JP", ["in 30 days", "November"])],
+    [
+        ("en-US", ["in 30 days", "November"]),
+        ("de-AT", ["in 30 Tagen", "November"]),
+        ("ja-JP", ["in 30 days", "November"]),
+    ],
 )
 async def test_words_are_of_one_language_whichever_writes_the_numbers(
     running: Api, browser: Browser, locale: str, said: list[str]

@@ -170,12 +170,11 @@ export function entryRows(item, element, nameOf) {
   // The button is what keyboards and screen readers know; a pointer may hit the whole row, or mark its text.
   const row = h("tr", { class: "entry", "data-id": item.id });
   row.addEventListener("click", ({ target }) => !toggle.contains(/** @type {Node} */ (target)) && !getSelection()?.toString() && toggle.click());
-  const amount = isLess || isZero(item.credits) ? "amount number" : "amount number plus";
   row.append(
     h("td", { class: "at" }, at),
     h("td", { class: "event" }, h("div", { class: "told" }, h("span", { class: `mark ${look}` }, icon(path)), what)),
     h("td", { class: "member" }, member || "—"),
-    h("td", { class: amount }, creditsChange(item.credits)),
+    h("td", { class: `amount number${isLess || isZero(item.credits) ? "" : " plus"}` }, creditsChange(item.credits)),
   );
   return [row, why];
 }

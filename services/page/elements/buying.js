@@ -162,8 +162,9 @@ export function followPurchase(element, id) {
     /** @type {Shown} */
     const purchase = await session.get(`/purchases/${encodeURIComponent(id)}`).catch((problem) => ({ state: problem.final ? "lost" : "unknown" }));
     if (purchase.state !== "unknown") show(purchase);
-    if (UNDER_WAY.includes(purchase.state)) setTimeout(look, LOOK_EVERY);
-    else session.renew("/top-up"); // the card may have been kept
+    if (UNDER_WAY.includes(purchase.state)) return setTimeout(look, LOOK_EVERY);
+    session.renew("/top-up"); // the card may have been kept
+    if (purchase.id) session.tell("purchase", /** @type {Api.Purchase} */ (purchase));
   };
   look();
 }

@@ -66,7 +66,7 @@ const sheet = css`
     .amount { white-space: nowrap; }
     .filters, .choices { width: 100%; }
     .choices label { flex: 1; justify-items: center; padding: 0 4px; }
-    select { flex: 1 1 120px; min-width: 0; max-width: none; }
+    select { flex: 1 1 140px; min-width: 0; max-width: none; padding-inline: 10px 28px; }
     .filters button { flex: 1 1 100%; }
   }
 `;

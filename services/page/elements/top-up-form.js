@@ -182,8 +182,9 @@ function editKnown(element, { known, etag }, { enable = false, told = null } = {
     };
     save.disabled = true;
     try {
-      if (agreed) await session.send("PUT", "/top-up", agreed, { key, headers: etag ? { "if-match": etag } : {} });
+      const saved = agreed && (await session.send("PUT", "/top-up", agreed, { key, headers: etag ? { "if-match": etag } : {} }));
       dialog.close();
+      if (saved) session.tell("top-up", saved);
       session.renew("/top-up");
     } catch (error) {
       const problem = /** @type {Thrown} */ (error);
