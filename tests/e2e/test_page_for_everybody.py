@@ -244,7 +244,7 @@ async def test_amounts_stay_exact_and_are_written_and_read_as_the_readers_langua
 ) -> None:
     await running.begin()
     await running.tell(used(0.5), BOUGHT)
-    async with visiting(running, browser, locale="de-DE") as visit:
+    async with visiting(running, browser, locale="da-DK") as visit:
         page = await visit.open()
         await expect(visit.balance).to_contain_text("7.999,5")
 

@@ -143,7 +143,7 @@ export function followPurchase(element, id) {
   const body = h("div", { class: "ask", role: "status" }, h("p", {}, text("buy.open_what")));
   const close = h("button", { type: "button", onclick: () => dialog.close() }, text("close"));
   let open = true;
-  const dialog = openDialog(this, { title: text("buy.open"), onclose: () => (open = false) }, body, h("div", { class: "buttons" }, close));
+  const dialog = openDialog(element, { title: text("buy.open"), onclose: () => (open = false) }, body, h("div", { class: "buttons" }, close));
   const title = /** @type {HTMLElement} */ (dialog.querySelector("h2"));
   let shown = "";
   /** @param {Shown} purchase */
