@@ -34,11 +34,10 @@ Forms = tuple[str, ...]  # a text, or one for one and one for all other amounts
 
 def texts_of(script: str) -> dict[str, Forms]:
     """The texts of a catalog by their names, each with its one form, or its two."""
-    found = [
-        (key, tuple(json.loads(form) for form in (text, one, other) if form))
+    return {
+        key: tuple(json.loads(form) for form in (text, one, other) if form)
         for key, text, one, other in ENTRY.findall(script)
-    ]
-    return dict(found)
+    }
 
 
 def english() -> dict[str, Forms]:

@@ -108,7 +108,8 @@ async def get_page_file(path: str, request: Request) -> Response:
     """
     if path == ENTRY:
         return RedirectResponse(f"{BUILD}/{ENTRY}", 307, headers=HEADERS)
-    build, name = found.groups() if (found := OF_A_BUILD.fullmatch(path)) else (None, path)
+    of_a_build = OF_A_BUILD.fullmatch(path)
+    build, name = of_a_build.groups() if of_a_build else (None, path)
     if name not in FILES:
         raise problem(404, "not_found", f"the page has no file {path!r:.80}")
     return _send(FILES[name], request, FOREVER if build == BUILD else {})
