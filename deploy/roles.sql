@@ -52,6 +52,8 @@ ALTER ROLE creditwell_analyst SET search_path = analytics;
 ALTER ROLE creditwell_analyst SET statement_timeout = '1min';
 ALTER ROLE creditwell_analyst SET idle_in_transaction_session_timeout = '1min';
 ALTER ROLE creditwell_analyst SET idle_session_timeout = '1h';
+-- A question has one core and no more: with the usual helpers of a scan it takes three, and those who record get what is left.
+ALTER ROLE creditwell_analyst SET max_parallel_workers_per_gather = 0;
 -- Only a superuser may raise this one: a query that sorts the log does not fill the disk of those who record.
 ALTER ROLE creditwell_analyst SET temp_file_limit = '10GB';
 ALTER ROLE creditwell_migrator CONNECTION LIMIT 5;

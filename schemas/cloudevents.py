@@ -20,6 +20,11 @@ BINARY = ("ce_specversion", "ce_type")
 STRUCTURED = b"application/cloudevents"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # a reader may ignore it: RFC 8259 §8.1
 TEXTS_DEEP = 2  # data.attributes.tier
+TRACEPARENT = "traceparent"  # an extension of events, a header of records and of requests: all mean the same
+NO_TRACE = ""  # what is there, and is none
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}(?P<context>-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})", re.ASCII
+).match
 _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]").search
 _JSON_TYPE = re.compile(r"\s*([^;\s]+/)?([^;\s/]+\+)?json\s*(;.*)?", re.IGNORECASE | re.DOTALL).fullmatch
 
@@ -32,6 +37,22 @@ class BadUsage(Exception):
         self.reason = reason
         self.detail = detail
         self.event = event or {}
+
+
+def trace_of(text: object) -> str | None:
+    """A W3C trace context as its version 00 writes it, in 55 characters; NO_TRACE where what is there is none.
+
+    Of a version that is not known yet the part counts that version 00 has, as the standard wants it. None stays None.
+    """
+    if text is None:
+        return None
+    match = _TRACEPARENT(text) if isinstance(text, str) else None
+    if match is None:
+        return NO_TRACE
+    rest = match.string[match.end() :]
+    if rest and (match.string.startswith("00") or not rest.startswith("-")):
+        return NO_TRACE
+    return f"00{match['context']}"
 
 
 def is_binary(headers: Sequence[tuple[str, bytes]]) -> bool:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import msgspec
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from .cloudevents import BadUsage, attributes_of, half_a_letter, is_binary, is_utf_8, load_json, with_data
+from .cloudevents import BadUsage, attributes_of, half_a_letter, is_binary, is_utf_8, load_json, trace_of, with_data
 from .facts import QUANTITIES_MAX, Id, Name, Text, is_id
 from .fast import struct_of
 from .problems import advice, as_written
@@ -90,6 +90,7 @@ class _Event(BaseModel):
     id: Name
     subject: Id
     time: Annotated[AwareDatetime, Field(strict=True)]
+    traceparent: Annotated[str | None, Field(description="W3C trace context; what is none is dropped.")] = None
 
 
 class UsageReported(_Event):
@@ -247,6 +248,7 @@ def _parse_slowly(event: Any) -> AnyUsage:
         event = {**event, "time": _time_of(time)}
     # What stands in other members, were it no text at all, is nobody's concern.
     members = {name: event[name] for name in model.model_fields if name in event}
+    members["traceparent"] = trace_of(members.get("traceparent"))
     if isinstance(data := event.get("data"), dict):
         members["data"] = {name: data[name] for name in data_model.model_fields if name in data}
     try:

@@ -92,6 +92,10 @@ DASHBOARDS: Mapping[str, Dashboard] = {
         Panel("Attributes dropped, by why", "short", {
             "{{why}}": "sum by (why) (rate(creditwell_usage_attributes_dropped_total[$__rate_interval]))",
         }),
+        Panel("Traces of usage, and malformed ones of requests", "short", {
+            "{{outcome}}": "sum by (outcome) (rate(creditwell_usage_traces_total[$__rate_interval]))",
+            "requests": "sum(rate(creditwell_http_traces_malformed_total[$__rate_interval]))",
+        }),
         Panel("Share of refused usage", "percentunit", {"share": "max(creditwell_usage_refused_share)"}),
         Panel("Requests by status", "short", {
             "{{status}}": "sum by (status) (rate(creditwell_http_seconds_count[$__rate_interval]))",
@@ -119,6 +123,9 @@ DASHBOARDS: Mapping[str, Dashboard] = {
         Panel("Memory", "bytes", {"{{job}}": 'process_resident_memory_bytes{job=~"creditwell.*"}'}),
         Panel("Descriptors", "short", {"{{job}}": 'process_open_fds{job=~"creditwell.*"}'}),
         Panel("Room of the largest tables", "bytes", {"{{table}}": "topk(10, max by (table) (creditwell_table_bytes))"}),
+        Panel("Spans, by what became of them", "short", {
+            "{{job}} {{outcome}}": "sum by (job, outcome) (rate(creditwell_spans_total[$__rate_interval]))",
+        }),
         Panel("Build", "short", {"{{process}} {{version}} {{python}}": "creditwell_build_info"}),
     )),
 }  # fmt: skip

@@ -8,13 +8,18 @@ empty, and the fact that takes a snapshot.
 from bisect import bisect_left
 from collections.abc import Sequence
 from datetime import datetime
-from itertools import accumulate
+from itertools import accumulate, groupby
 from operator import sub
 from typing import NamedTuple
 
+from projections.balance.amending import earlier_usage
+from projections.balance.fold import evolve
 from projections.balance.snapshots import CADENCE, Cadence, takes_one
 from projections.balance.state import Lot, LotKind, TeamBalance
 from schemas.credits import MicroCredits
+from schemas.facts import AnyFact, Stored, UsageRecorded
+
+NO_SNAPSHOTS = Cadence(every=2**62)
 
 
 class Usages(NamedTuple):
@@ -75,6 +80,36 @@ def plain_at_first(team: TeamBalance, usages: Usages, cadence: Cadence = CADENCE
     most = min(len(usages.credits), cadence.every - 1 - team.stretch.facts)
     lot = _payer(team, usages)
     return most if lot is None else min(most, bisect_left(list(accumulate(usages.credits)), lot.remaining))
+
+
+def pass_over(team: TeamBalance, newer: Sequence[Stored]) -> bool:
+    """Take `team` over facts of which only the balance after them is asked, what is plain at once.
+
+    Returns:
+        False, and nothing is changed, where one of them takes back or replaces usage: they do not tell who paid that.
+    """
+    facts = [stored.fact() for stored in newer]
+    if any(earlier_usage(fact) is not None for fact in facts):
+        return False
+    for is_usage, group in groupby(zip(newer, facts, strict=True), key=_is_usage):
+        together = list(group)
+        if not (is_usage and _use_at_once(team, together)):
+            for stored, fact in together:
+                evolve(team, stored, fact)
+    return True
+
+
+def _is_usage(one: tuple[Stored, AnyFact]) -> bool:
+    """Usage that settles no hold."""
+    return isinstance(one[1], UsageRecorded) and one[1].hold_id is None
+
+
+def _use_at_once(team: TeamBalance, together: Sequence[tuple[Stored, AnyFact]]) -> bool:
+    """True where all of them were plain."""
+    times, last = [stored.occurred_at for stored, _ in together], together[-1][0]
+    credits = [fact.credits for _, fact in together if isinstance(fact, UsageRecorded)]
+    usages = Usages(credits, min(times), max(times), last.position, last.recorded_at)
+    return use_plainly(team, usages, NO_SNAPSHOTS) is not None
 
 
 def _payer(team: TeamBalance, usages: Usages) -> Lot | None:

@@ -41,6 +41,7 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
+from ..cloudevents import trace_of
 from ..problems import problems_of
 from ..topics import USAGE
 from ..usage import AnyUsage, UsageAmendReported, UsageReported, UsageVoidReported
@@ -116,13 +117,15 @@ class Emitter:
         hold: str | None = None,
         at: datetime | None = None,
         id: str | None = None,
+        traceparent: str | None = None,
     ) -> Receipt:
         """Say that a feature did paid work for a team. Returns at once; from then on it can't be lost.
 
         `quantity` is in the feature's own unit. Where one use is measured in several, as a call of a model is,
         `quantities` has each by its name on the rate card, and `quantity` is left out; of some, nothing may have been
         used. `at` is when it happened, now unless told; `hold` settles a hold. `id` makes repeating a call harmless:
-        pass the id of your job, and the usage counts once however often the job is tried.
+        pass the id of your job, and the usage counts once however often the job is tried. `traceparent` is the W3C
+        trace context of the work, which is carried on to what comes of it; one that is malformed is left out.
 
         Raises:
             InvalidReport: an argument is wrong.
@@ -130,13 +133,10 @@ class Emitter:
             SpoolClosed: the emitter was closed, or made before this process was forked.
         """
         data = {
-            "feature": feature,
-            **self.measured(quantity, quantities),
-            "member_id": member,
-            "attributes": attributes or None,
-            "hold_id": hold,
-        }
-        return self.keep(UsageReported, "usage.reported.v1", team, data, at, id)
+            "feature": feature, **self.measured(quantity, quantities), "member_id": member,
+            "attributes": attributes or None, "hold_id": hold,
+        }  # fmt: skip
+        return self.keep(UsageReported, "usage.reported.v1", team, data, at, id, trace_of(traceparent) or None)
 
     def void(
         self,
@@ -248,14 +248,9 @@ class Emitter:
         await self.close_async()
 
     def keep(
-        self,
-        model: type[UsageReported] | type[UsageVoidReported] | type[UsageAmendReported],
-        kind: str,
-        team: str,
-        data: dict[str, Any],
-        at: datetime | None,
-        given_id: str | None,
-    ) -> Receipt:
+        self, model: type[UsageReported] | type[UsageVoidReported] | type[UsageAmendReported], kind: str, team: str,
+        data: dict[str, Any], at: datetime | None, given_id: str | None, traceparent: str | None = None,
+    ) -> Receipt:  # fmt: skip
         """Check an event with the recorder's own model, and spool it."""
         now_us = time.time_ns() // 1_000
         now = EPOCH + timedelta(microseconds=now_us)
@@ -267,6 +262,7 @@ class Emitter:
             "source": self.source,
             "id": event_id,
             "subject": team,
+            "traceparent": traceparent,
             "time": now if at is None else at,
             "data": data,
         }

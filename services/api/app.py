@@ -62,6 +62,7 @@ MODULES = (
     pages,
 )
 SENT_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "Last-Event-ID", "X-Request-Id")
+TRACE_HEADERS = ("traceparent", "tracestate")  # a traced page sends both; the second is nobody's here
 SHOWN_HEADERS = ("Content-Disposition", "ETag", "Idempotency-Replayed", "Retry-After", "X-Request-Id")
 ABOUT = "Credits of teams: balances, activity, prices, permission. Credits are decimal strings, money is minor units, times are UTC."
 
@@ -80,7 +81,7 @@ def create_app(context: ApiContext) -> ASGIApp:
         routes.extend(health_routes(context.health))
     app.add_middleware(
         CORSMiddleware, allow_origins=context.settings.cors_origins, allow_methods=["GET", "POST", "PUT", "DELETE"],
-        allow_headers=SENT_HEADERS, expose_headers=SHOWN_HEADERS, max_age=600,
+        allow_headers=(*SENT_HEADERS, *TRACE_HEADERS), expose_headers=SHOWN_HEADERS, max_age=600,
     )  # fmt: skip
     return RequestMiddleware(app, context.health.registry)
 

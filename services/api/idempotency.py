@@ -17,30 +17,15 @@ from starlette.responses import Response
 from services.api.access import TeamRequest
 from services.api.answers import answer
 from services.api.problems import KEY_HEADER, problem
+from services.credits.holds.at_once import AnswerParts, AtOnce, CommandKey, KeptAnswer
 from services.store.append import Beside
 from services.store.connect import Connection
 from services.store.shards import shard_of
 
 COMMANDS = UUID("6d7f2f0c-3f5c-4a54-9a53-0f4d6f9d2b11")  # the namespace of ids derived from keys
-KEPT = "30 days"
 
-# From here on the transaction sees the team. Whoever claims a key takes what is too old of the team with it, so nobody
-# has to sweep; the same key may be claimed again then.
-CLAIM = f"""
-    WITH seen AS MATERIALIZED (
-        SELECT set_config('creditwell.team', $2, true) AS team
-    ), forgotten AS (
-        DELETE FROM command_answers AS old USING seen
-        WHERE old.shard = $1 AND old.team_id = seen.team AND old.answered_at < statement_timestamp() - interval '{KEPT}'
-          AND (old.sub, old.route, old.key) <> ($3, $4, $5)
-    )
-    INSERT INTO command_answers AS known (shard, team_id, sub, route, key, body_sha256)
-    SELECT $1, seen.team, $3, $4, $5, $6 FROM seen
-    ON CONFLICT (shard, team_id, sub, route, key) DO UPDATE
-    SET body_sha256 = excluded.body_sha256, answered_at = excluded.answered_at
-    WHERE known.answered_at < clock_timestamp() - interval '{KEPT}'
-    RETURNING true
-"""
+# From here on the transaction sees the team.
+CLAIM = "SELECT claim_key($1, $2, $3, $4, $5, $6)"
 STORED_ANSWER = """
     SELECT body_sha256, status, answer FROM command_answers
     WHERE shard = $1 AND team_id = $2 AND sub = $3 AND route = $4 AND key = $5
@@ -71,14 +56,23 @@ Key = Annotated[str | None, _key]
 RequiredKey = Annotated[str, _key]
 
 CommandWork = Callable[[Connection, str], Awaitable[CommandAnswer]]
+# Work that needs no transaction around it: None where it needs one after all, with nothing done.
+WorkAtOnce = Callable[[AtOnce[CommandAnswer], str], Awaitable[CommandAnswer | KeptAnswer | None]]
 Command = tuple[int, str, str, str, str]
 
 
-async def answer_once(ask: TeamRequest, key: str | None, work: CommandWork, *, team_id: str | None = None) -> Response:
+async def answer_once(
+    ask: TeamRequest,
+    key: str | None,
+    work: CommandWork,
+    *,
+    team_id: str | None = None,
+    at_once: WorkAtOnce | None = None,
+) -> Response:
     """Do a command's work and answer, or repeat the answer that it had.
 
-    `work` gets the transaction and an id derived from the key, for facts that must not be stored twice. `team_id` says
-    whose rows it is about, where that is not the team of the request.
+    `at_once` is tried first. `work` gets the transaction and an id derived from the key, for facts that must not be
+    stored twice. `team_id` says whose rows it is about, where that is not the team of the request.
     """
     team = team_id or ask.team_id
     if key is None:
@@ -86,9 +80,23 @@ async def answer_once(ask: TeamRequest, key: str | None, work: CommandWork, *, t
             return _response(await work(connection, ""))
     command = _command(ask, key, team)
     digest = sha256(await ask.request.canonical()).digest()
-    async with ask.context.lanes.of(shard_of(team)), ask.context.pool.acquire() as connection, connection.transaction():
+    async with ask.context.lanes.of(shard_of(team)):
+        if at_once is not None:
+            way = AtOnce(ask.quick_read(), ask.context.pool, CommandKey(*command, digest), _in_parts)
+            match await at_once(way, str(_id_of(command))):
+                case KeptAnswer() as stored:
+                    return _repeated(stored, digest)
+                case CommandAnswer() as answered:
+                    return _response(answered)
+        return await _in_a_transaction(ask, command, digest, work)
+
+
+async def _in_a_transaction(ask: TeamRequest, command: Command, digest: bytes, work: CommandWork) -> Response:
+    async with ask.context.pool.acquire() as connection, connection.transaction():
         if not await connection.fetchval(CLAIM, *command, digest):
-            return await _repeat(connection, command, digest)
+            stored = await connection.fetchrow(STORED_ANSWER, *command)
+            assert stored is not None, "whoever holds the key has committed"
+            return _repeated(KeptAnswer(*stored), digest)
         answered = await work(connection, str(_id_of(command)))
         if not answered.is_kept:
             await connection.execute(*_keep(command, answered))
@@ -121,17 +129,22 @@ def _id_of(command: Command) -> UUID:
     return uuid5(COMMANDS, to_json(command).decode())
 
 
-async def _repeat(connection: Connection, command: Command, digest: bytes) -> Response:
-    stored = await connection.fetchrow(STORED_ANSWER, *command)
-    assert stored is not None, "whoever holds the key has committed"
-    if not stored["answer"]:
+def _in_parts(answered: CommandAnswer) -> AnswerParts:
+    """An answer around its position; in JSON a quote within a text is never bare, so nothing else looks like it."""
+    before, position, behind = to_json([answered.body, answered.etag]).partition(b'"position":"')
+    shard, _, behind = behind.partition(b":")
+    return AnswerParts(answered.status, before + position + shard + b":", behind.removeprefix(b"0"))
+
+
+def _repeated(stored: KeptAnswer, digest: bytes) -> Response:
+    if not stored.answer:
         raise problem(409, "already_done", "this command was carried out; its answer was erased with a member it named")
-    if stored["body_sha256"] != digest:
+    if stored.body_sha256 != digest:
         raise problem(
             422, "idempotency_key_reused", "this Idempotency-Key came with another body before; use a new one"
         )
-    body, etag = from_json(stored["answer"])
-    return _response(CommandAnswer(body, stored["status"], etag), {"idempotency-replayed": "true"})
+    body, etag = from_json(stored.answer)
+    return _response(CommandAnswer(body, stored.status, etag), {"idempotency-replayed": "true"})
 
 
 def _response(answered: CommandAnswer, headers: dict[str, str] | None = None) -> Response:

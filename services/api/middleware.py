@@ -10,17 +10,22 @@ from time import perf_counter
 from uuid import uuid4
 
 import structlog
-from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from schemas.cloudevents import NO_TRACE, TRACEPARENT, trace_of
 from services.api.problems import problem, problem_response
+from services.runtime.tracing.context import carrying
+from services.runtime.tracing.spans import WorkSpan, span
 
 BODY_MAX = 4 * 1024 * 1024  # a full batch of usage; a single record may have 1 MiB
 REQUEST_ID_MAX = 100
 PROBES = ("/healthz", "/readyz")
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.04, 0.075, 0.15, 0.3, 1, 5, 30)
+
+_NO_SPAN = WorkSpan()
 
 log = structlog.get_logger("access")
 
@@ -34,6 +39,11 @@ class RequestMiddleware:
             "creditwell_http_seconds", "How long requests took until their answer began.", ["route", "method", "status"],
             registry=registry, buckets=BUCKETS,
         )  # fmt: skip
+        self._malformed = Counter(
+            "creditwell_http_traces_malformed",
+            "Requests whose traceparent was none, and was dropped.",
+            registry=registry,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -54,11 +64,24 @@ class RequestMiddleware:
                 self._seconds.labels(path, scope["method"], message["status"]).observe(perf_counter() - began)
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        parent = self._trace(scope)
+        with (
+            structlog.contextvars.bound_contextvars(request_id=request_id),
+            _NO_SPAN if scope["path"] in PROBES else span(scope["method"], "server", parent=parent) as opened,
+            carrying(opened.traceparent or parent),
+        ):
             try:
                 await self._answer(scope, receive, answered)
             finally:
                 _say(scope, status, perf_counter() - began)
+                _describe(opened, scope, status)
+
+    def _trace(self, scope: Scope) -> str | None:
+        """The trace in which the caller asks; what is none is counted, and nobody is refused for it."""
+        trace = trace_of(Headers(scope=scope).get(TRACEPARENT))
+        if trace == NO_TRACE:
+            self._malformed.inc()
+        return trace or None
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         # PostgreSQL has no text with NUL in it, so no address may have.
@@ -78,6 +101,18 @@ def _say(scope: Scope, status: int | None, seconds: float) -> None:
     of_caller = {} if caller is None else {"role": caller.role, "team": team_hash(caller.team_id)}
     say = log.warning if status is not None and status >= 500 else log.info
     say("request", method=scope["method"], route=route, status=status, ms=round(seconds * 1000, 1), **of_caller)
+
+
+def _describe(opened: WorkSpan, scope: Scope, status: int | None) -> None:
+    """What a span says of a request: never the address, in which the team stands."""
+    route = getattr(scope.get("route"), "path", "none")
+    opened.name(f"{scope['method']} {route}")
+    opened.note("http.request.method", scope["method"])
+    opened.note("http.route", route)
+    if status is not None:
+        opened.note("http.response.status_code", status)
+        if status >= 500:
+            opened.fail(str(status))
 
 
 def team_hash(team_id: str) -> str:

@@ -13,12 +13,14 @@ from contextlib import suppress
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
+from schemas.cloudevents import TRACEPARENT
 from schemas.topics import USAGE
 from services.runtime import kafka
 from services.runtime.clock import until_stopped
 from services.runtime.errors import Refused, Unavailable
 from services.runtime.retry import Retry
 from services.runtime.settings import Settings
+from services.runtime.tracing.context import current_trace
 
 PATIENCE_SECONDS = 10
 GOODBYE_SECONDS = 5
@@ -92,10 +94,18 @@ class UsageProducer:
     async def _hand_over(self, producer: AIOKafkaProducer, team_id: str, value: bytes) -> asyncio.Future[object]:
         """Give one record to the producer, which has no number for it until it fits."""
         try:
-            acknowledged: asyncio.Future[object] = await producer.send(self._topic, value, key=team_id.encode())
+            acknowledged: asyncio.Future[object] = await producer.send(
+                self._topic, value, key=team_id.encode(), headers=_headers()
+            )
         except MessageSizeTooLargeError as too_large:
             raise Refused("too_large", str(too_large)) from too_large
         return acknowledged
+
+
+def _headers() -> list[tuple[str, bytes]]:
+    """The trace of the request, for events that have none of their own."""
+    trace = current_trace()
+    return [] if trace is None else [(TRACEPARENT, trace.encode())]
 
 
 async def _leave(producer: AIOKafkaProducer) -> None:

@@ -26,6 +26,7 @@ from services.audit.checkpoints import NoteInvalid, base64_of, hash_from, parse
 from services.audit.notes.tree import root_of_path
 from services.audit.notes.vectors import Vector, line_of, parse_line
 from services.audit.sign_log import Signed
+from services.runtime.crashpoints import crashpoint
 
 SUFFIX = ".anchor"
 FORMAT = "creditwell anchor 1"
@@ -89,6 +90,7 @@ def write_once(file: Path, data: bytes) -> None:
         written.write(data)
         written.flush()
         os.fsync(written.fileno())
+    crashpoint("signer:anchor_written")
     unfinished.rename(file)
     handle = os.open(file.parent, os.O_RDONLY)
     try:

@@ -18,6 +18,7 @@ from services.audit.checkpoints import Checkpoint, origin_of, parse, sign
 from services.audit.notes.published import Bounds
 from services.audit.notes.tree import Frontier, LeafSpan, Node, inclusion, nodes_of, root_of
 from services.audit.notes.vectors import EMPTY_SHARD, SignedShard, Vector
+from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import LogChanged
 from services.store.connect import Connection
 from services.store.proofs import GENESIS, block_hash, leaf_of
@@ -124,6 +125,7 @@ async def sign_log(
         checkpoint = Checkpoint(origin, tree.size, tree.root)
         signed = Signed(checkpoint, vector, sign(checkpoint, key))
         await _keep(connection, signed, hashes, grown)
+        crashpoint("signer:kept")
         return signed
 
 

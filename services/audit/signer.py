@@ -27,6 +27,7 @@ from services.audit.outside.timestamps import TimestampAuthority, TimestampServi
 from services.audit.outside.witness import Witness
 from services.audit.sign_log import Signed, newest_signed, path_of_note, sign_log
 from services.runtime.clock import Clock, pause, system_clock
+from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import LogChanged
 from services.runtime.health import Health
 from services.runtime.logs import get_log
@@ -173,6 +174,7 @@ class Signing:
             get_log().info("another signer was quicker")
             return None
         if signed is not None:
+            crashpoint("signer:signed")
             name = verifier_key(signed.checkpoint.origin, self.key.public_key())
             get_log().info("signed", number=signed.number, facts=signed.vector.facts, key=name)
             if signed.vector.unpublished:

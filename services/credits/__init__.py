@@ -5,7 +5,6 @@
     plan_versions  other credits for a plan, for every team that has it
     limits       what a member may use per day and month
     holds        credits set aside for work that runs
-    hold_settlement  usage that names a hold settles it
     grants       credits that a person gives or corrects
     approvals    what one person may not move alone: it waits for another one
     changes      what people decided, of every team

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from projections.balance.state import ALWAYS, NEVER
 from projections.versions import live
 from schemas.facts import CreditsExpired, NewFact
-from services.credits.hold_settlement import expire_holds
+from services.credits.holds.settlement import expire_holds
 from services.credits.sealing import passed_at, seal, teams_to_seal
 from services.credits.store_watch import StoreWatch
 from services.read_models.balances import read_balance

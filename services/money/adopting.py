@@ -20,8 +20,9 @@ from services.money.payment_details import keep_receipt
 from services.money.reversals import append_reversals, read_account, seen_of
 from services.money.stamps import Kind, PaymentRequest, Stamps, has_stamp, is_for, kind_of
 from services.money.stripe_client import Checkout, Dispute, Intent
-from services.money.top_ups.attempts import REOPEN, STRIPE, TOP_UPS, append_top_up, fold_top_ups
+from services.money.top_ups.attempts import REOPEN
 from services.money.top_ups.crediting import answer_of, credit_top_up, read_request, request_of
+from services.money.top_ups.log import STRIPE, TOP_UPS, append_top_up, fold_top_ups
 from services.store.append import append, lock_shard
 from services.store.connect import Connection
 from services.store.identities import Identity, find

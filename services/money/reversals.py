@@ -30,7 +30,7 @@ from schemas.facts import (
     TopUpSuspended,
 )
 from services.money.stripe_client import Charges, Dispute, Intent, Missing
-from services.money.top_ups.attempts import STRIPE, TOP_UPS, append_top_up, fold_top_ups
+from services.money.top_ups.log import STRIPE, TOP_UPS, append_top_up, fold_top_ups
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Unavailable
 from services.runtime.logs import get_log

@@ -27,8 +27,9 @@ from typing import Final, Literal
 from services.money.stripe_client import Intent
 from services.store.connect import Connection
 
-LOG = "SELECT value FROM store_constants WHERE name = 'log'"
-MAY_READ = "SELECT has_table_privilege('store_secrets', 'SELECT')"
+LOG = """
+    SELECT value, has_table_privilege('store_secrets', 'SELECT') AS may_read FROM store_constants WHERE name = 'log'
+"""
 KEY = "SELECT value FROM store_secrets WHERE name = 'payments'"
 
 NAMES: Final = {"top-up": "attempt_id", "purchase": "purchase_id"}  # what Stripe's news are told apart by, too
@@ -96,8 +97,9 @@ class Stamps:
 
 async def read_stamps(connection: Connection) -> Stamps:
     """The store's own; with the key for the roles that charge."""
-    may_read = await connection.fetchval(MAY_READ)
-    return Stamps(await connection.fetchval(LOG), await connection.fetchval(KEY) if may_read else None)
+    row = await connection.fetchrow(LOG)
+    assert row is not None, "each log has a name"
+    return Stamps(row["value"], await connection.fetchval(KEY) if row["may_read"] else None)
 
 
 def words_of(request: PaymentRequest) -> dict[str, str]:

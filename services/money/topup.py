@@ -24,9 +24,9 @@ from services.money.inbox import NOBODYS, work_on_inbox
 from services.money.reconcile.schedule import keep_reconciled
 from services.money.stripe_client import StripeMetrics, charges_of
 from services.money.top_ups import attempts
-from services.money.top_ups.attempts import TOP_UPS
 from services.money.top_ups.charging import Charging
 from services.money.top_ups.due import oldest_seconds, teams_due
+from services.money.top_ups.log import TOP_UPS, append_top_up, catch_up, lock_top_ups, save_top_ups, trace_of_episode
 from services.read_models.balances import read_balance
 from services.read_models.versions import live_versions
 from services.runtime import kafka
@@ -34,11 +34,14 @@ from services.runtime.clock import Clock, pause, system_clock, until_stopped
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Unavailable
 from services.runtime.health import Health
+from services.runtime.kafka.watch import KAFKA, watch_kafka
 from services.runtime.logs import get_log
 from services.runtime.processes import PROCESSES
 from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
 from services.runtime.settings_loading import catalog_of
+from services.runtime.tracing.context import carrying
+from services.runtime.tracing.spans import span
 from services.store.connect import RETRYABLE, Connection, Pool, connect_pool
 from services.store.halts import Halts
 from services.store.refills import append_refills_due
@@ -75,12 +78,14 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
 
 
 async def _serve(settings: Settings, worker: "Worker", stop: asyncio.Event) -> None:
+    news_kept = timedelta(days=settings.stripe_inbox_days)
     async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(watch_kafka(settings, worker.health, stop))
         for _ in range(WORKERS):
             tasks.create_task(worker.work())
         await asyncio.gather(
             keep_going(
-                "Kafka", lambda: listen(settings, worker, stop), stop, worker.health, away=(*RETRYABLE, KafkaError)
+                KAFKA, lambda: listen(settings, worker, stop), stop, worker.health, away=(*RETRYABLE, KafkaError)
             ),
             keep_going("the database", lambda: sweep(worker, stop), stop, worker.health, away=RETRYABLE),
             keep_going(
@@ -93,12 +98,7 @@ async def _serve(settings: Settings, worker: "Worker", stop: asyncio.Event) -> N
             keep_going(
                 "the database",
                 lambda: keep_reconciled(
-                    worker.pool,
-                    worker.charging.charges,
-                    worker.catalog,
-                    stop,
-                    worker.health,
-                    news_kept=timedelta(days=settings.stripe_inbox_days),
+                    worker.pool, worker.charging.charges, worker.catalog, stop, worker.health, news_kept=news_kept
                 ),
                 stop,
                 worker.health,
@@ -125,7 +125,7 @@ async def listen(settings: Settings, worker: "Worker", stop: asyncio.Event) -> N
 async def _read(consumer: AIOKafkaConsumer, worker: "Worker") -> None:
     """Read for ever."""
     await consumer.start()
-    worker.health.back("Kafka")
+    worker.health.back(KAFKA)
     while True:
         for records in (await consumer.getmany(timeout_ms=WAIT_MS)).values():
             for team_id in filter(None, map(whom_it_wakes, records)):
@@ -245,39 +245,44 @@ class Worker:
 
     async def look_at(self, team_id: str) -> None:
         """Decide what is due, then go on with the attempt that is open, if there is one."""
-        async with self.pool.acquire() as connection, connection.transaction():
-            state = await self.decide(connection, team_id)
-            if state.open is None:
-                await attempts.put_right(connection, state)
-        if state.open is not None:
-            crashpoint("topup:requested")
-            await self.charging.go_on(team_id)
+        async with self.pool.acquire() as connection:
+            trace = await trace_of_episode(connection, team_id)
+        with span("top-up", parent=trace) as opened, carrying(opened.traceparent or trace):
+            async with self.pool.acquire() as connection, connection.transaction():
+                state = await self.decide(connection, team_id)
+                if state.open is None:
+                    await attempts.put_right(connection, state)
+            if state.open is not None:
+                crashpoint("topup:requested")
+                await self.charging.go_on(team_id)
 
     async def decide(self, connection: Connection, team_id: str) -> TopUps:
         """Append the decision that is due for a team, in the caller's transaction; its top-ups afterwards."""
-        state, now = await attempts.lock_top_ups(connection, team_id)
-        if await append_refills_due(connection, [team_id], now):
-            state = await attempts.catch_up(connection, state)
+        state, head = await lock_top_ups(connection, team_id)
+        now, unmoved = head.recorded_at, None if head.refills_due else head
+        if head.refills_due and await append_refills_due(connection, [team_id], now):
+            state = await catch_up(connection, state)
         if (resumed := resumption_due(state)) is not None:
             name = f"resumed:{state.position}"
-            state = await attempts.append_top_up(connection, state, [NewFact(team_id, TOP_UPS, name, now, resumed)])
+            new = NewFact(team_id, TOP_UPS, name, now, resumed)
+            state, unmoved = await append_top_up(connection, state, [new], unmoved), None
         if state.episode is None or state.point is None or state.point.at > now:
             if state.position:
-                await attempts.save_top_ups(connection, state)
+                await save_top_ups(connection, state)
             return state
         balance = await read_balance(connection, team_id, now)
         assert balance is not None, f"{team_id} ran low and has no plan"
         decision = decide(state, balance.team.available(now), now, self.catalog)
         match decision:
             case None:
-                await attempts.save_top_ups(connection, state, enough_at=balance.team.position)
+                await save_top_ups(connection, state, enough_at=balance.team.position)
                 return state
             case TopUpRequested():
                 name = f"requested:{decision.attempt_id}"
                 await attempts.begin_attempt(connection, team_id, decision, self.owner, now)
             case _:
                 name = f"skipped:{decision.ran_low_id}:{decision.decision}"
-        state = await attempts.append_top_up(connection, state, [NewFact(team_id, TOP_UPS, name, now, decision)])
+        state = await append_top_up(connection, state, [NewFact(team_id, TOP_UPS, name, now, decision)], unmoved)
         crashpoint("topup:decided")
         self.tell(state, decision)
         return state

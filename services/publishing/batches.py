@@ -12,6 +12,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from schemas.cloudevents import TRACEPARENT
 from schemas.facts import AMENDMENTS, Stored
 from schemas.instants import instant
 from services.runtime.errors import Unavailable
@@ -24,6 +25,7 @@ GOODBYE_SECONDS = 5
 AWAY_NAME = "Kafka or the database"
 
 Headers = list[tuple[str, bytes]]
+NO_TRACES: Mapping[tuple[int, int], str] = {}
 ORIGIN = "creditwell-origin"
 HEADERS: Headers = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
 
@@ -113,7 +115,12 @@ def shares(behind: Mapping[int, int], most: int) -> dict[int, int]:
     return parts
 
 
-def fill(batches: Batches, facts: Mapping[int, Sequence[Stored]], origin: "Origin") -> dict[int, int]:
+def fill(
+    batches: Batches,
+    facts: Mapping[int, Sequence[Stored]],
+    origin: "Origin",
+    traces: Mapping[tuple[int, int], str] = NO_TRACES,
+) -> dict[int, int]:
     """Put facts into batches, each shard up to the first that does not fit; the positions reached.
 
     Kafka has a batch whole or not at all. So an amendment, which is two facts, goes out in one: half of it is wrong.
@@ -123,6 +130,8 @@ def fill(batches: Batches, facts: Mapping[int, Sequence[Stored]], origin: "Origi
     for shard, round_of_shard in facts.items():
         read = _without_half(round_of_shard)
         for stored, headers in zip(read, origin.headers(read), strict=True):
+            if traces and (trace := traces.get((shard, stored.position))) is not None:
+                headers = [*headers, (TRACEPARENT, trace.encode())]  # noqa: PLW2901 - those of its block, and its own
             key, partition = route(stored.team_id, batches.partitions)
             if (
                 partition in full

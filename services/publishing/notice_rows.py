@@ -59,8 +59,9 @@ KEEP = """
 """
 
 DUE = """
-    SELECT n.shard, n.position, n.team_id, n.type, n.notice_id, n.body, n.tries, clock_timestamp() AS now
-    FROM notices n
+    SELECT n.shard, n.position, n.team_id, n.type, n.notice_id, n.body, n.tries, clock_timestamp() AS now,
+           t.traceparent
+    FROM notices n LEFT JOIN traces t USING (shard, position)
     WHERE n.state = 'waiting' AND n.due_at <= statement_timestamp() AND n.shard = ANY($1) AND NOT EXISTS (
         SELECT FROM notices e
         WHERE e.shard = n.shard AND e.team_id = n.team_id AND e.position < n.position AND e.state = 'waiting'
@@ -98,7 +99,10 @@ FORGET = "DELETE FROM notices WHERE state <> 'waiting' AND ended_at < statement_
 
 
 class Due(NamedTuple):
-    """A notice to be sent now; `now` is the database's clock, and goes into the signature."""
+    """A notice to be sent now; `now` is the database's clock, and goes into the signature.
+
+    `traceparent` is the trace of what the fact came of, where that is known.
+    """
 
     shard: int
     position: int
@@ -108,6 +112,7 @@ class Due(NamedTuple):
     body: str
     tries: int
     now: datetime
+    traceparent: str | None = None
 
 
 class Counts(NamedTuple):

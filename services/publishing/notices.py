@@ -36,6 +36,7 @@ from services.runtime.health import Health
 from services.runtime.logs import get_log
 from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
+from services.runtime.tracing.context import carrying
 from services.store.claims import Claims
 from services.store.connect import AWAY, RETRYABLE, Connection, connect_pool
 from services.store.halts import Halts
@@ -203,8 +204,9 @@ class Notifying:
             await notice_rows.failed(self.connection, notice, answer.words, wait)
         self.metrics.tries.labels(outcome).inc()
         say = get_log().info if outcome == "delivered" else get_log().warning
-        say(f"notice {outcome}", notice_id=notice.notice_id, team_id=notice.team_id, type=notice.type,
-            tries=notice.tries + 1, answer=answer.words)  # fmt: skip
+        with carrying(notice.traceparent):
+            say(f"notice {outcome}", notice_id=notice.notice_id, team_id=notice.team_id, type=notice.type,
+                tries=notice.tries + 1, answer=answer.words)  # fmt: skip
 
     async def count(self) -> None:
         """Refresh the gauges, and forget what ended long ago."""

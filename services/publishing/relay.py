@@ -36,10 +36,13 @@ from services.runtime.clock import Clock, system_clock
 from services.runtime.crashpoints import crashpoint
 from services.runtime.health import Health
 from services.runtime.kafka.assurance import Assurance
+from services.runtime.kafka.watch import watch_kafka
 from services.runtime.logs import get_log
 from services.runtime.processes import PROCESSES
 from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
+from services.runtime.tracing.spans import span
+from services.store.beside.traces import OldTraces, traces_of
 from services.store.claims import Claims
 from services.store.connect import AWAY, RETRYABLE, Connection, connect_pool
 from services.store.lives import LOG
@@ -105,11 +108,12 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
         tasks.create_task(keep_going(AWAY_NAME, relay, stop, health, away=(*RETRYABLE, KafkaError)))
         tasks.create_task(notify(settings, stop, health))
         tasks.create_task(Assurance(settings, health, EVENTS, REFUSED).until_told(stop))
+        tasks.create_task(watch_kafka(settings, health, stop))
 
 
 async def _relay(facts: "Relaying", refused: Claims, keeping: RefusedBytes, idle: IdleWait) -> None:
     # Facts first: should a refused record be what ends this connection, they go on all the same.
-    stop, joined, looked = facts.stop, 0.0, time.monotonic()
+    stop, joined, looked, old_traces = facts.stop, 0.0, time.monotonic(), OldTraces()
     try:
         while not stop.is_set():
             if time.monotonic() - joined >= facts.claims.renew_seconds:
@@ -123,6 +127,7 @@ async def _relay(facts: "Relaying", refused: Claims, keeping: RefusedBytes, idle
                 looked = time.monotonic()
                 busy |= await relay_refused(facts.connection, facts.producer, refused, facts.stop, facts.health)
                 busy |= await keeping.forget(facts.connection)
+                busy |= await old_traces.forget(facts.connection)
             if busy:
                 idle.work_came()
             else:
@@ -154,10 +159,14 @@ async def _producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
 
 @dataclass(slots=True)
 class Round:
-    """Facts on their way: the acknowledgements to wait for, and where each shard stands when all are there."""
+    """Facts on their way: the acknowledgements to wait for, and where each shard stands when all are there.
+
+    `traces` are those that are known of the facts.
+    """
 
     batches: "Batches"
     reached: dict[int, int] = field(default_factory=dict)
+    traces: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -179,7 +188,10 @@ class Relaying:
         following = await self._prepare()
         before, self.sent = self.sent, None
         if before is not None:
-            await before.batches.acknowledged(self.stop, self.health)
+            with span("publish facts", "producer") as opened:
+                opened.link(before.traces)
+                opened.note("creditwell.batches", len(before.batches.builders))
+                await before.batches.acknowledged(self.stop, self.health)
             crashpoint("relay:acked")
         if following is not None:
             await following.batches.send()
@@ -216,7 +228,8 @@ class Relaying:
         )  # fmt: skip
         crashpoint("relay:read")
         batches = Batches(self.producer, EVENTS, len(await self.producer.partitions_for(EVENTS)))
-        return Round(batches, fill(batches, facts, await self._origin(facts)))
+        traces = await traces_of(self.connection, facts)
+        return Round(batches, fill(batches, facts, await self._origin(facts), traces), list(traces.values()))
 
     async def _origin(self, facts: Mapping[int, Sequence[Stored]]) -> Origin:
         firsts, lasts = [read[0].position for read in facts.values()], [read[-1].position for read in facts.values()]

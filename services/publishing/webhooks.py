@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 import httpx2
 
+from schemas.cloudevents import TRACEPARENT
 from services.publishing.notice_rows import Due
+from services.runtime.tracing.spans import span
 
 # After each failed try; with the first try ten in all, over 75 hours: the schedule of Standard Webhooks.
 DELAYS = (
@@ -53,6 +55,13 @@ class NoticeHost:
             "content-type": "application/json", "user-agent": "creditwell",
             **signed(notice.notice_id, notice.now, body, self.keys),
         }  # fmt: skip
+        with span("notice", "client", parent=notice.traceparent) as opened:
+            opened.note("creditwell.notice_id", notice.notice_id)
+            if (trace := opened.traceparent or notice.traceparent) is not None:
+                headers[TRACEPARENT] = trace
+            return await self._post(body, headers, notice)
+
+    async def _post(self, body: bytes, headers: Mapping[str, str], notice: Due) -> HostAnswer:
         try:
             async with asyncio.timeout(self.timeout_seconds):
                 async with self.client.stream("POST", self.url, content=body, headers=headers) as answer:

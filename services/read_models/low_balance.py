@@ -25,8 +25,11 @@ from services.runtime.clock import Clock, pause, system_clock
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Unavailable
 from services.runtime.health import Health
+from services.runtime.logs import get_log
 from services.runtime.retry import keep_going
+from services.runtime.tracing.context import carrying
 from services.store.append import append, lock_shard
+from services.store.beside.traces import trace_at
 from services.store.connect import RETRYABLE, Connection, Pool
 from services.store.halts import Halts
 from services.store.identities import Identity, find
@@ -128,7 +131,10 @@ async def _say(
         new = [await _named(connection, one, walk) if isinstance(one.fact, BalanceRanLow) else one for one in new]
     if not new:
         return team.position
-    appended = await append(connection, new)
+    cause = walk.cause if walk is not None else None
+    with carrying(await trace_at(connection, cause.shard, cause.position) if cause is not None else None):
+        appended = await append(connection, new)
+        get_log().info("balance", team_id=team.team_id, became=[NAMES[type(fact)] for fact in due])
     crashpoint("low:appended")
     return appended.places[-1].position
 

@@ -27,6 +27,7 @@ from services.runtime.errors import Fenced
 from services.runtime.health import Health
 from services.runtime.retry import FIRST_SECONDS, keep_going
 from services.runtime.settings import Settings
+from services.runtime.tracing.spans import span
 from services.store.claims import Claims
 from services.store.connect import AWAY, Connection, Pool, connect_pool, connect_when_there
 from services.store.halts import EVERYBODYS, Halts
@@ -266,7 +267,9 @@ async def _project_while_owner(
         if not facts:
             await idle.wait()
             continue
-        count = await halted.project(connection, projecting, facts)
+        with span("project facts", "consumer") as opened:
+            count = await halted.project(connection, projecting, facts)
+            opened.note("creditwell.facts", count)
         metrics.facts.inc(count)
         health.beat("projector")
         idle.work_came()

@@ -14,6 +14,7 @@ health_pages      the same over HTTP, and metrics
 http_server       an application on an address
 http_protocol     what a caller may send before anybody knows who that is
 logs              structured lines on standard error
+tracing           in which trace something is done, and OpenTelemetry's spans
 minutes           what a process did, said once a minute
 crashpoints       where a fault test may end or stop a process
 niceness          who gives way to whom on a shared machine

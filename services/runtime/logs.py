@@ -23,8 +23,12 @@ SECRET_LENGTH_MIN = 6  # anything shorter stands in ordinary words, too
 
 # Libraries that tell of every request or heartbeat at level info.
 KAFKA_CLIENT = "aiokafka"
+TALKATIVE = {KAFKA_CLIENT: "Kafka's client", "opentelemetry": "OpenTelemetry"}
 KAFKA_CLIENT_SECONDS = 60.0
-QUIET = ("aiokafka", "asyncio", "faststream", "httpcore2", "httpx2", "stripe", "uvicorn.access", "uvicorn.error")
+QUIET = (
+    "aiokafka", "asyncio", "faststream", "httpcore2", "httpx2", "opentelemetry", "stripe", "urllib3", "uvicorn.access",
+    "uvicorn.error",
+)  # fmt: skip
 
 
 def get_log() -> FilteringBoundLogger:
@@ -45,8 +49,8 @@ def configure_logs(settings: Settings, process: str) -> None:
     ]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(secrets_of(settings), foreign_pre_chain=shared, processors=_render(settings)))
-    if KAFKA_CLIENT not in levels:
-        handler.addFilter(OneLineOfMany())
+    for library in TALKATIVE.keys() - levels:
+        handler.addFilter(OneLineOfMany(library=library))
     logging.basicConfig(handlers=[handler], level=level, force=True)
     for name in QUIET:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
@@ -60,28 +64,29 @@ def configure_logs(settings: Settings, process: str) -> None:
 
 
 class OneLineOfMany(logging.Filter):
-    """Of what Kafka's client says, one line a minute, which counts those that were left out since the one before.
+    """Of what a library says, one line a minute, which counts those that were left out since the one before.
 
-    While brokers are away it says several a second at level error, each about one connection. That Kafka is away our
-    own lines and `/readyz` say. What comes with a traceback passes. Whoever gives `aiokafka` a level of its own
-    (CREDITWELL_LOG_LEVELS) gets all of it.
+    While brokers are away Kafka's client says several a second at level error, each about one connection. That Kafka is
+    away our own lines and `/readyz` say. Of a collector that is away OpenTelemetry says it with every batch. What comes
+    with a traceback passes. Whoever gives the library a level of its own (CREDITWELL_LOG_LEVELS) gets all of it.
     """
 
-    def __init__(self, now: Callable[[], float] = monotonic) -> None:
+    def __init__(self, now: Callable[[], float] = monotonic, library: str = KAFKA_CLIENT) -> None:
         super().__init__()
         self._now = now
+        self._library = library
         self._told_at = float("-inf")
         self._untold = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the line is told; one that stands for others is changed to say so."""
-        if record.name.partition(".")[0] != KAFKA_CLIENT or record.exc_info:
+        if record.name.partition(".")[0] != self._library or record.exc_info:
             return True
         if self._now() - self._told_at < KAFKA_CLIENT_SECONDS:
             self._untold += 1
             return False
         more = f" ({self._untold:,} lines of its were left out since the last one)" if self._untold else ""
-        record.msg, record.args = f"Kafka's client: {record.getMessage()}{more}", ()
+        record.msg, record.args = f"{TALKATIVE[self._library]}: {record.getMessage()}{more}", ()
         if record.levelno > logging.WARNING:
             record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
         self._told_at, self._untold = self._now(), 0

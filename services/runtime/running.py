@@ -27,6 +27,7 @@ from services.runtime.niceness import give_way
 from services.runtime.processes import PROCESSES, Main
 from services.runtime.settings import Settings, WrongSettings
 from services.runtime.settings_loading import USED_WRONGLY, say_used_wrongly, unknown_variables
+from services.runtime.tracing.sending import spans_sent
 
 E = TypeVar("E", bound=BaseException)
 
@@ -70,7 +71,7 @@ async def _run(name: str, main: Main, settings: Settings, *, stop_at_eof: bool) 
     if stop_at_eof:
         loop.add_reader(sys.stdin.fileno(), _at_eof, stop)
     health = Health(name)
-    async with _health_server(health, settings):
+    async with _health_server(health, settings), spans_sent(name, health.registry):
         get_log().info("started", pid=os.getpid())
         telling = asyncio.create_task(say_each_minute(health, stop))
         try:

@@ -1,6 +1,7 @@
 """The log in PostgreSQL, which all processes share. No room above it writes to `facts` in another way.
 
     append         the only way in; takes the heads of shards, in order
+    beside         what lies beside the facts and ends before they do: traces
     read           the way out: what follows a position, without gaps
     identities     was it stored before, and was it the same?
     numbered       facts of ours that come in a row

@@ -22,6 +22,8 @@ import asyncpg
 from schemas.facts import NewFact, PlanAssigned
 from schemas.places import Place
 from services.runtime.crashpoints import crashpoint
+from services.runtime.tracing.context import current_trace
+from services.store.beside.traces import kept_at
 from services.store.claims import renumbered
 from services.store.connect import Connection, in_memory
 from services.store.copying import COPY_BEGIN, COPY_END, microseconds
@@ -184,10 +186,16 @@ async def append_ready(
     in_order = sorted([*map(make_ready, due), *facts], key=BY_SHARD)
     positions = dict(zip(map(id, in_order), _places(in_order, heads), strict=True))
     places = [positions[id(fact)] for fact in facts]
-    await _write(connection, in_order, heads, beside(places) if beside is not None else ())
+    await _write(connection, in_order, heads, [*(beside(places) if beside is not None else ()), *_traced(places)])
     crashpoint("append:written")
     await move_cycles(connection, [fact.new for fact in in_order])
     return Appended(places, recorded_at)
+
+
+def _traced(places: Sequence[Place]) -> Iterable[Beside]:
+    """The trace in which these facts come to be, if there is one."""
+    if (traceparent := current_trace()) is not None:
+        yield Beside(*kept_at(places, traceparent))
 
 
 async def append_plain(connection: Connection, facts: Sequence[Ready]) -> datetime | None:

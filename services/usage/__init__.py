@@ -13,6 +13,7 @@ taking_back     voids, and amendments: a usage is taken back and recorded anew
 correcting      usage and captures that an operator corrects, in the same way
 approving       what another person asked for is carried out
 voids           a usage is taken back once at most
+traces          the traces with which usage came
 receipts        what became of a usage, for whoever reported it
 metrics         what is counted, and the alarm about refusals
 """

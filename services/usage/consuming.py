@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from itertools import chain
 from typing import Any
 from uuid import uuid4
@@ -20,6 +21,7 @@ from services.runtime.clock import Clock, system_clock, until_stopped
 from services.runtime.health import Health
 from services.runtime.kafka import topic_admin
 from services.runtime.kafka.assurance import Assurance
+from services.runtime.kafka.watch import KAFKA, watch_kafka
 from services.runtime.processes import PROCESSES
 from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
@@ -31,7 +33,6 @@ from services.usage.partitions import Partitions, Rebalances
 from services.usage.recorder import Recorder
 
 GROUP = "creditwell-recorder"
-KAFKA = "Kafka"
 LOOK_AROUND_SECONDS = 2
 WAIT_MS = 500  # for records; what comes ends it at once
 # The broker answers as soon as there is anything. A partition that was not asked for, because its records waited for a
@@ -132,18 +133,20 @@ async def _run(
     async with kafka.consumer(
         settings, client_id=f"{GROUP}-ends", enable_auto_commit=False, isolation_level="read_uncommitted"
     ) as recorder.partitions.uncommitted:
-        await _run_until_stopped(recorder, stop, assurance)
+        watching = watch_kafka(settings, recorder.health, stop)
+        await _run_until_stopped(recorder, stop, _look_around(recorder, assurance), watching)
 
 
-async def _run_until_stopped(recorder: Recorder, stop: asyncio.Event, assurance: Assurance) -> None:
+async def _run_until_stopped(recorder: Recorder, stop: asyncio.Event, *besides: Coroutine[Any, Any, None]) -> None:
     recorder.health.ready()
-    looking = asyncio.create_task(_look_around(recorder, assurance))
-    ended = {looking, recorder.failed}
+    looking = {asyncio.create_task(work) for work in besides}
+    ended = {*looking, recorder.failed}
     try:
         await until_stopped(asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED), stop)
     finally:
-        looking.cancel()
-        await asyncio.wait({looking})
+        for task in looking:
+            task.cancel()
+        await asyncio.wait(looking)
     for future in ended:
         if future.done() and not future.cancelled():
             future.result()

@@ -17,7 +17,7 @@ from schemas.facts import AMENDMENTS, OURS, NewFact, Stored, UsageRecorded, Usag
 from schemas.instants import is_meant
 from schemas.pricing import NotPriced, RateCards, WhyDropped
 from schemas.usage import AnyUsage, UsageAmendReported, UsageReported, UsageVoidReported, parse_usage
-from services.credits.holds import HoldKey, HoldState
+from services.credits.holds.hold import HoldKey, HoldState
 from services.runtime.kafka.any_batch import BatchNotRead
 from services.store.append import Ready, make_ready
 from services.store.identities import Identity

@@ -28,6 +28,10 @@ class RecorderMetrics:
             "creditwell_usage_refused", "Usage that was refused, by reason", ["reason"], registry=registry
         )
         self.dropped = dropped_attributes(registry)
+        self.traces = Counter(
+            "creditwell_usage_traces", "Traces that came with usage: kept beside the log, or dropped as malformed",
+            ["outcome"], registry=registry,
+        )  # fmt: skip
         self.refused_share = Gauge(
             "creditwell_usage_refused_share", "Share of refused usage, judged each minute", registry=registry
         )

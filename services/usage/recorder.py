@@ -25,15 +25,17 @@ from aiokafka import ConsumerRecord
 from schemas.pricing import RateCards
 from schemas.topics import USAGE
 from schemas.usage import FastUsage
-from services.credits.hold_settlement import live_or_settled, settle_holds
-from services.credits.holds import HoldKey
+from services.credits.holds.hold import HoldKey
+from services.credits.holds.settlement import live_or_settled, settle_holds
 from services.credits.rate_cards import load_rate_cards, newest_version
 from services.runtime.clock import Clock
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Fenced, Unavailable
 from services.runtime.health import Health
 from services.runtime.retry import Retry
+from services.runtime.tracing.spans import WorkSpan, span
 from services.store.append import AlreadyStored, append_plain, append_ready
+from services.store.beside.traces import keep_traces
 from services.store.connect import AWAY, Connection, Pool
 from services.store.identities import Identity, count_repeats, find
 from services.store.shards import shard_of
@@ -45,6 +47,7 @@ from services.usage.metrics import RecorderMetrics, RefusedShare
 from services.usage.partitions import Partitions
 from services.usage.refusals import RefusedRecord, keep_refusals
 from services.usage.taking_back import target_of
+from services.usage.traces import UsageTraces, say_recorded, traces_of_usage
 from services.usage.voids import note_voids, voided_among
 
 BATCH_MIN = 200
@@ -172,7 +175,8 @@ class Recorder:
         while not any(run.owned.lost for run in batch_runs):
             async with retry:
                 try:
-                    await self._write(batch_items, cursor_steps)
+                    with span("record usage", "consumer") as opened:
+                        await self._write(batch_items, cursor_steps, opened)
                 except Fenced as fenced:
                     if not await self.partitions.settle({run.owned for run in batch_runs}, cursor_steps):
                         log.warning("a partition has another owner now; its records are dropped here", why=str(fenced))
@@ -187,13 +191,15 @@ class Recorder:
         self.health.back("the store")  # whoever owns the partition now waits for it
         return False
 
-    async def _write(self, batch_items: Sequence[ParsedRecord], steps: Sequence[CursorStep]) -> None:
+    async def _write(self, batch_items: Sequence[ParsedRecord], steps: Sequence[CursorStep], opened: WorkSpan) -> None:
         """Judge one transaction's worth, then cursors, refusals, repeats, facts: all or nothing."""
         cards = await self._cards()
         usages = [item for item in batch_items if isinstance(item, ParsedUsage)]
         async with self.pool.acquire() as connection:
             outcome = door.judge(usages, await self._context_of(connection, usages), cards, self.clock())
             outcome.refusals += [item for item in batch_items if isinstance(item, RefusedRecord)]
+            traces = traces_of_usage(usages, outcome.facts)
+            opened.link(traces.kept.values())
             conflicts = [_conflict(repeat.usage) for repeat in outcome.repeats if not repeat.same]
             began = monotonic()
             async with connection.transaction():
@@ -204,6 +210,7 @@ class Recorder:
                 append_began = monotonic()
                 if outcome.facts:
                     await self._append(connection, outcome)
+                    await keep_traces(connection, traces.kept)
                 # Of a batch that could not be smaller nobody asks: whoever waits would wait for one more answer.
                 slow = len(batch_items) > BATCH_MIN and monotonic() - append_began > HELD_MAX_SECONDS
                 waited = slow and bool(await connection.fetchval(SOMEBODY_WAITS))
@@ -219,7 +226,8 @@ class Recorder:
             if waited
             else min(BATCH_MAX, self.batch + max(1, self.batch // GROWS_BY))
         )
-        self._count(outcome, conflicts)
+        self._count(outcome, conflicts, traces)
+        say_recorded(traces)
 
     async def _append(self, connection: Connection, outcome: BatchOutcome) -> None:
         """The facts of a batch, and what follows from them in their transaction."""
@@ -231,13 +239,15 @@ class Recorder:
         await note_voids(connection, zip((fact.new for fact in outcome.facts), appended.places, strict=True))
         await settle_holds(connection, outcome.settles, outcome.ended, appended.recorded_at)
 
-    def _count(self, outcome: BatchOutcome, conflicts: Sequence[RefusedRecord]) -> None:
+    def _count(self, outcome: BatchOutcome, conflicts: Sequence[RefusedRecord], traces: UsageTraces) -> None:
         self.look_first = LOOK_FIRST_BATCHES if outcome.repeats else max(0, self.look_first - 1)
         self.metrics.records.labels("recorded").inc(outcome.recorded)
         self.metrics.records.labels("refused").inc(len(outcome.refusals))
         self.metrics.records.labels("repeated").inc(len(outcome.repeats))
         for refused in (*outcome.refusals, *conflicts):
             self.metrics.refused.labels(refused.reason).inc()
+        self.metrics.traces.labels("kept").inc(len(traces.kept))
+        self.metrics.traces.labels("malformed").inc(traces.malformed)
         for why, count in outcome.dropped.items():
             self.metrics.dropped.labels(why).inc(count)
         self.refusing.count(outcome.recorded + len(outcome.refusals) + len(outcome.repeats), outcome.refusals)

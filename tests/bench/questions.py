@@ -28,7 +28,10 @@ REFUSED = """
     SELECT 'bench', 0, n, now() - n * interval '20 s', 'unknown_feature', '/features/image', '', 0
     FROM generate_series(1, $1::integer) AS n
 """
-AS_ANALYST = "SET ROLE creditwell_analyst; SET search_path = analytics; SET TimeZone = 'UTC'"
+# What deploy/roles.sql gives the role's own sessions.
+AS_ANALYST = """
+    SET ROLE creditwell_analyst; SET search_path = analytics; SET TimeZone = 'UTC'; SET max_parallel_workers_per_gather = 0
+"""
 
 
 @dataclass

@@ -15,6 +15,7 @@ promoted      standbys that were behind, promoted by force
 went_back     stores that went back, and what was published comes back
 holds         services that are killed amid their blocks
 seeds         for those that play one after the other: told, counted, and none ends another
+steps         deaths at each step of each work of the API and of every process, many of them
 upgrade       to the next build under load, and back
 bounds        times that are promised
 failover      how soon all is well after a failover: for `bounds`

@@ -9,13 +9,16 @@
     python -m tests.faults --money                        2,000 runs of the money matrix (tests/faults/money.py), then 1,000
                                                           teams that run low at once (tests/faults/rush.py)
     python -m tests.faults --money --seed 39 --count 1    that run again
+    python -m tests.faults --steps                        10,000 deaths at each step of each work (tests/faults/steps)
     python -m tests.faults --promoted                     20 standbys that were behind, promoted (tests/faults/promoted.py)
     python -m tests.faults --went-back                    20 stores that went back and were resumed (tests/faults/went_back.py)
     python -m tests.faults --restored                     9 backups restored to a moment of the past (tests/faults/servers/restored.py)
     python -m tests.faults --brokers                      three brokers, killed in turn (tests/faults/servers/brokers.py)
+    python -m tests.faults --full-disk                    a broker whose disk is full (tests/faults/servers/full_disk.py)
     python -m tests.faults --grown                        topics that get more partitions (tests/faults/servers/grown.py)
     python -m tests.faults --upgrade                      to the next build and back under load (tests/faults/upgrade.py)
     python -m tests.faults --holds                        1,000 blocks of services that are killed (tests/faults/holds.py)
+    python -m tests.faults --alerts                       each alert fires by a real fault (tests/faults/alerts), alone; needs Go
     python -m tests.faults --bounds                       times that are promised (tests/faults/bounds.py), alone
     python -m tests.faults --decoders                     10,000 events, read by both decoders (tests/support/decoders.py)
     python -m tests.faults --simulate                     60 days of 10,000 teams with top-ups, without a socket
@@ -37,12 +40,15 @@ from rich.console import Console
 from deploy.local.say import speaker
 from deploy.local.stack import Stack, start_stack
 from services.money.stripe_client.pace import PER_SECOND
+from tests.conftest import begin_life
 from tests.faults import bounds, matrix
+from tests.faults.alerts.play import FAULTS, alerts
 from tests.faults.holds import kill_amid_holds
 from tests.faults.injections import INJECTIONS
 from tests.faults.promoted import promotions
 from tests.faults.rush import rush
-from tests.faults.servers import brokers, grown, restored
+from tests.faults.servers import brokers, full_disk, grown, restored
+from tests.faults.steps import matrix as steps
 from tests.faults.storm import Plan, read_outcomes, report, storm
 from tests.faults.upgrade import upgrade
 from tests.faults.went_back import resumptions
@@ -50,6 +56,7 @@ from tests.support.decoders import check_decoders
 from tests.support.top_up_simulator import simulate
 
 INJECTIONS_USUAL, MONEY_USUAL, TEAMS_USUAL, CROWD = 200, 2_000, 10_000, 1_000
+STEPS_USUAL = 10_000
 EVENTS_USUAL, PROMOTED_USUAL, BLOCKS_USUAL, RESTORED_USUAL = 10_000, 20, 1_000, 9
 
 
@@ -66,22 +73,28 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="add a line of JSON for each injection to this file")
     parser.add_argument("--resume", type=Path, help="go on after the last injection of this file, if it is there")
     parser.add_argument("--money", action="store_true", help="the money matrix alone")
+    parser.add_argument("--steps", action="store_true", help="deaths at each step of each work, alone")
     parser.add_argument("--promoted", action="store_true", help="standbys that were behind and are promoted, alone")
     parser.add_argument("--went-back", action="store_true", help="stores that went back and are resumed, alone")
     parser.add_argument("--restored", action="store_true", help="backups restored to a moment of the past, alone")
     parser.add_argument("--brokers", action="store_true", help="three brokers that are killed in turn, alone")
+    parser.add_argument("--full-disk", action="store_true", help="a broker whose disk is full, alone; takes root")
     parser.add_argument("--grown", action="store_true", help="topics that get more partitions under load, alone")
     parser.add_argument("--upgrade", action="store_true", help="to the next build and back under load, alone")
     parser.add_argument("--holds", action="store_true", help="blocks of services that are killed, alone")
+    parser.add_argument("--alerts", action="store_true", help="each alert is made to fire, alone")
     parser.add_argument("--bounds", action="store_true", help="times that are promised, measured and judged, alone")
     parser.add_argument("--decoders", action="store_true", help="usage, read by both of its decoders, alone")
     parser.add_argument("--simulate", action="store_true", help="two months of many teams with top-ups, alone")
-    parser.add_argument("--only", default="", help=f"kinds, separated by commas: {', '.join(INJECTIONS)}")
+    parser.add_argument(
+        "--only", default="", help=f"kinds, or alerts with --alerts, separated by commas: {', '.join(INJECTIONS)}"
+    )
     given = parser.parse_args()
     given.storm = given.hours or given.keep_going or given.rotate or given.out or given.resume
-    given.kinds = [name for name in given.only.split(",") if name] or list(INJECTIONS)
-    if unknown := sorted(set(given.kinds) - set(INJECTIONS)):
-        parser.error(f"no such kind: {', '.join(unknown)}; there are {', '.join(INJECTIONS)}")
+    there_are = list(FAULTS if given.alerts else INJECTIONS)
+    given.kinds = [name for name in given.only.split(",") if name] or there_are
+    if unknown := sorted(set(given.kinds) - set(there_are)):
+        parser.error(f"no such kind: {', '.join(unknown)}; there are {', '.join(there_are)}")
     return given
 
 
@@ -97,12 +110,16 @@ def main() -> int:
         return decoded(given.count or EVENTS_USUAL, console)
     if given.promoted:
         return promoted(range(seed, seed + (given.count or PROMOTED_USUAL)), console)
+    if given.full_disk:
+        return full_disk.full_disk(console)
     if given.grown:
         return growth(seed, console)
     on_servers: dict[str, Callable[[Stack], int]] = {
         "went_back": lambda stack: went_back(stack, range(seed, seed + (given.count or PROMOTED_USUAL)), console),
         "restored": lambda stack: restores(stack, range(seed, seed + (given.count or RESTORED_USUAL)), console),
         "brokers": lambda stack: brokers.brokers(stack, seed, console),
+        "alerts": lambda stack: alerts(stack, given.kinds, console, healthy=not given.only),
+        "steps": lambda stack: deaths(stack, range(seed, seed + (given.count or STEPS_USUAL)), console),
         "holds": lambda stack: holds(stack, seed, given.count or BLOCKS_USUAL, console),
     }
     for name, run in on_servers.items():
@@ -124,12 +141,13 @@ def main() -> int:
             code |= went_back(stack, range(seed, seed + PROMOTED_USUAL), console)
             code |= restores(stack, range(seed, seed + RESTORED_USUAL), console)
             code |= holds(stack, seed, BLOCKS_USUAL, console)
+            code |= deaths(stack, range(seed, seed + STEPS_USUAL), console)
             code |= brokers.brokers(stack, seed, console)
         if given.upgrade or not alone:
             code |= bool(asyncio.run(upgrade(stack, seed, console)))
         if given.bounds or not alone:
             code |= bounds.report(asyncio.run(bounds.measure(stack)), console)
-    return code if alone else code | growth(seed, console)
+    return code if alone else code | growth(seed, console) | full_disk.full_disk(console)
 
 
 def plan_of(given: argparse.Namespace, seed: int) -> Plan:
@@ -179,6 +197,18 @@ def holds(stack: Stack, seed: int, blocks: int, console: Console) -> int:
     """The exit code."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     return asyncio.run(kill_amid_holds(stack, seed, blocks, console))
+
+
+def deaths(stack: Stack, seeds: Sequence[int], console: Console) -> int:
+    """The exit code."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    return steps.report(asyncio.run(_deaths(stack, seeds, console)), console)
+
+
+async def _deaths(stack: Stack, seeds: Sequence[int], console: Console) -> steps.Tally:
+    database = await matrix.empty_database(stack.database)
+    await begin_life(database)
+    return await steps.play_steps(stack, database, seeds, console)
 
 
 async def crowd(stack: Stack, console: Console) -> int:

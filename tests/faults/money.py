@@ -31,8 +31,8 @@ from deploy.local.stack import Stack
 from projections.top_ups.state import TopUps
 from schemas.credits import MICRO
 from schemas.facts import AnyFact, CreditsPurchased, PaymentMethodChanged
-from services.money.top_ups.attempts import read_top_ups
 from services.money.top_ups.charging import confirm_by_owner
+from services.money.top_ups.log import read_top_ups
 from services.money.topup import Worker
 from services.read_models.low_balance import judge
 from services.runtime.crashpoints import arm, disarm

@@ -4,6 +4,7 @@ world                a database of its own, teams, a producer, recorders, questi
 serving              processes of ours, killed at a named place
 fleet                all of them, by name
 api                  the API on a real port, and clients for each role
+collector            an OpenTelemetry collector that stands in, and remembers spans
 client_api           an API that stands in for the clients' own tests
 model_provider       a provider of models that stands in, with the shapes of real answers
 tokens               tokens of an issuer that tests play, and forged ones

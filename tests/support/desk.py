@@ -20,7 +20,7 @@ from schemas.facts import CreditsToppedUp, PaymentMethodChanged, Stored, TopUpCo
 from services.credits import refill
 from services.money import topup
 from services.money.stripe_client import Charges
-from services.money.top_ups.attempts import read_top_ups
+from services.money.top_ups.log import read_top_ups
 from services.publishing import relay
 from services.read_models import projector
 from services.read_models.balances import read_balance

@@ -6,7 +6,8 @@ from projections.entitlement import Amount
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.pricing import RateCards
-from services.credits.holds import CurrentHold, HoldState, place, read_hold
+from services.credits.holds.hold import CurrentHold, HoldState, read_hold
+from services.credits.holds.placing import HoldRequest, place
 from services.store.connect import Connection
 from tests.support.waiting import until
 
@@ -27,11 +28,14 @@ async def held(
 ) -> CurrentHold:
     """Whole credits set aside, in a transaction of its own."""
     async with connection.transaction():
-        hold, _, _ = await place(
-            connection, team_id, hold_id, [Amount(credits * MICRO, member_id)], lasts=lasts, member_id=member_id,
-            card=CARDS.in_force(datetime.now(UTC)), catalog=CATALOG,
-        )  # fmt: skip
+        hold, _, _ = await place(connection, team_id, hold_id, request_for(credits, lasts, member_id))
     return hold
+
+
+def request_for(credits: int, lasts: timedelta = timedelta(hours=1), member_id: str | None = None) -> HoldRequest:
+    """Whole credits are asked for."""
+    card = CARDS.in_force(datetime.now(UTC))
+    return HoldRequest([Amount(credits * MICRO, member_id)], lasts, member_id, card, CATALOG)
 
 
 async def state_of(connection: Connection, hold_id: str, team_id: str = "team_1") -> HoldState:

@@ -30,8 +30,9 @@ from schemas.pricing import RateCards
 from schemas.usage import parse_usage
 from services.credits.approvals import Approval, WaitingRequest, approve_gift, give_or_ask, lock_request, reject
 from services.credits.grants import adjust, grant
-from services.credits.hold_settlement import expire_holds, live_or_settled, settle_holds
-from services.credits.holds import CapturedPart, HoldKey, capture, extend, release
+from services.credits.holds.hold import CapturedPart, HoldKey, capturing, extension, release
+from services.credits.holds.moving import move
+from services.credits.holds.settlement import expire_holds, live_or_settled, settle_holds
 from services.credits.limits import set_limit
 from services.credits.plans import assign_plan
 from services.credits.rate_cards import seed_catalog
@@ -43,7 +44,7 @@ from services.money.reversals import append_reversals, read_account
 from services.money.stamps import PaymentRequest, words_of
 from services.money.stripe_client import Checkout, Intent, StripeCard
 from services.money.top_ups import crediting
-from services.money.top_ups.attempts import lock_top_ups
+from services.money.top_ups.log import lock_top_ups
 from services.money.top_ups.settings import configure_top_ups, read_top_up_settings
 from services.money.topup import Figures, Worker
 from services.read_models.balances import PROJECTOR
@@ -192,13 +193,13 @@ class Honest:
         async with self.connection.transaction():
             match self.random.randrange(5):
                 case 0:
-                    await capture(self.connection, team, hold_id, self.name, price, final=True)
+                    await move(self.connection, team, hold_id, capturing(self.name, price, final=True))
                 case 1:
-                    await capture(self.connection, team, hold_id, self.name, price, final=False)
+                    await move(self.connection, team, hold_id, capturing(self.name, price, final=False))
                 case 2:
-                    await release(self.connection, team, hold_id)
+                    await move(self.connection, team, hold_id, release)
                 case 3:
-                    await extend(self.connection, team, hold_id, self.name, timedelta(hours=2))
+                    await move(self.connection, team, hold_id, extension(self.name, timedelta(hours=2)))
                 case _:
                     await expire_holds(self.connection, team, 100)
 
@@ -214,7 +215,7 @@ class Honest:
         hold_id = f"hold-{uuid4()}"
         await held(self.connection, hold_id, 1, team_id=team)
         async with self.connection.transaction():
-            await capture(self.connection, team, hold_id, hold_id, [CapturedPart(MICRO)], final=True)
+            await move(self.connection, team, hold_id, capturing(hold_id, [CapturedPart(MICRO)], final=True))
         await held(self.connection, f"{hold_id}-2", 1, team_id=team)
         event = reported(team, f"use-{hold_id}")
         event["data"]["hold_id"] = f"{hold_id}-2"
@@ -290,8 +291,8 @@ class Honest:
     async def _card(self, team: str) -> None:
         card = StripeCard(f"pm_{team}_{self.told}", "visa", "4242", f"fp_{team}_{self.told}", now())
         async with self.connection.transaction():
-            state, at = await lock_top_ups(self.connection, team)
-            await change_card(self.connection, state, f"cus_{team}", card, at, fact_id=f"card:{uuid4()}")
+            state, head = await lock_top_ups(self.connection, team)
+            await change_card(self.connection, state, f"cus_{team}", card, head.recorded_at, fact_id=f"card:{uuid4()}")
 
     async def _configure(self, team: str) -> None:
         threshold, most = self.random.choice((1_000, 4_000)), self.random.choice((2, 9))

@@ -12,7 +12,7 @@ from services.money.checkout.purchases import PURCHASES
 from services.money.reconcile.compare import transactions_on
 from services.money.reversals import ReversalOutcome
 from services.money.stripe_client import Charges, Intent
-from services.money.top_ups.attempts import STRIPE, TOP_UPS
+from services.money.top_ups.log import STRIPE, TOP_UPS
 from services.store.append import append
 from services.store.connect import Connection
 from services.store.identities import not_stored

@@ -210,6 +210,23 @@ async def a_world(stack: Stack, database: str, *, seeded: bool = True) -> AsyncI
 
 
 @asynccontextmanager
+async def a_transaction(kafka: str, name: str) -> AsyncIterator[AIOKafkaProducer]:
+    """One that is open until it is committed, and whatever happens no longer than the block.
+
+    Everybody's usage behind it would wait: the topic is that of all tests.
+    """
+    async with AIOKafkaProducer(
+        bootstrap_servers=kafka, transactional_id=name, transaction_timeout_ms=600_000
+    ) as producer:
+        await producer.begin_transaction()
+        try:
+            yield producer
+        except BaseException:
+            await producer.abort_transaction()
+            raise
+
+
+@asynccontextmanager
 async def a_producer(kafka: str) -> AsyncIterator[AIOKafkaProducer]:
     """Patient: the broker may be away for as long as a slow machine takes to start it."""
     producer = AIOKafkaProducer(

@@ -43,6 +43,10 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- if hasKey .root.Values.processes .name }}
 {{- $_ := set $own "CREDITWELL_HEALTH_HOST" "0.0.0.0" }}
 {{- $_ := set $own "CREDITWELL_HEALTH_PORT" "9100" }}
+{{- with .root.Values.openTelemetry.endpoint }}
+{{- $_ := set $own "OTEL_EXPORTER_OTLP_ENDPOINT" . }}
+{{- $own = mergeOverwrite $own (deepCopy $.root.Values.openTelemetry.settings) }}
+{{- end }}
 {{- end }}
 {{- if eq .name "signer" }}
 {{- $_ := set $own "CREDITWELL_ANCHORS" "/var/lib/creditwell/anchors" }}

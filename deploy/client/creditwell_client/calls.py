@@ -29,12 +29,14 @@ class ApiCall(Generic[T]):
     body: Any = None
     key: str | None = None
     media_type: str = "application/json"
+    traceparent: str | None = None
 
     @property
     def headers(self) -> dict[str, str]:
         """Beside those of every request."""
         headers = {} if self.body is None else {"content-type": self.media_type}
-        return headers if self.key is None else {**headers, "idempotency-key": self.key}
+        more = {"idempotency-key": self.key, "traceparent": self.traceparent}
+        return headers | {name: text for name, text in more.items() if text is not None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
@@ -23,6 +24,11 @@ PATIENCE_SECONDS = 30.0
 TIMEOUT_SECONDS = 10.0
 AFFORDABLE_SECONDS = 1.0
 TTL_SECONDS = 900
+
+
+def no_trace() -> str | None:
+    """Nobody traces."""
+    return None
 
 
 class _Remembered:
@@ -58,12 +64,14 @@ class AsyncClient:
         source: str | None = None,
         spool: Path | str | None = None,
         patience_seconds: float = PATIENCE_SECONDS,
+        traceparent: Callable[[], str | None] = no_trace,
     ) -> None:
         """`token` is a text, or a function that has a fresh one at hand: it is called for each request.
 
         Work whose hold has expired meanwhile is reported as plain usage of `source`, your service; without a source
         its block raises `HoldHasExpired`. `spool` keeps captures that the API has not taken yet, and needs a source. It
-        belongs to one process at a time: where processes are forked, make the client after the fork.
+        belongs to one process at a time: where processes are forked, make the client after the fork. `traceparent`
+        gives the W3C trace context of whoever asks, for each call; the API carries it on.
 
         Raises:
             ValueError: a spool without a source.
@@ -71,6 +79,7 @@ class AsyncClient:
         """
         self._http = httpx2.AsyncClient(base_url=url, timeout=TIMEOUT_SECONDS)
         self._token, self._patience, self._remembered = token, patience_seconds, _Remembered()
+        self._traceparent = traceparent
         self.source, self.captures = source, Captures.of(spool, source, url, token)
         self.finishing: set[asyncio.Task[None]] = set()  # blocks that were left and are not settled yet
 
@@ -81,6 +90,7 @@ class AsyncClient:
             ApiError: the API said no.
             NoAnswer: no answer that counts came in time.
         """
+        call = replace(call, traceparent=self._traceparent())
         steps = exchange(self._patience)
         pause = next(steps)
         while True:
@@ -169,14 +179,17 @@ class Client:
         source: str | None = None,
         spool: Path | str | None = None,
         patience_seconds: float = PATIENCE_SECONDS,
+        traceparent: Callable[[], str | None] = no_trace,
     ) -> None:
         """As `AsyncClient`."""
         self._http = httpx2.Client(base_url=url, timeout=TIMEOUT_SECONDS)
         self._token, self._patience, self._remembered = token, patience_seconds, _Remembered()
+        self._traceparent = traceparent
         self.source, self.captures = source, Captures.of(spool, source, url, token)
 
     def send(self, call: ApiCall[T]) -> T:
         """Send a call, again where that helps. Raises as `AsyncClient.send`."""
+        call = replace(call, traceparent=self._traceparent())
         return send(self._http, call, self._token, self._patience)
 
     def balance(self, team: str, *, at_least: str | None = None) -> Balance:

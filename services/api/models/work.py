@@ -31,7 +31,7 @@ from services.api.models.parts import (
     QuoteItem,
     like,
 )
-from services.credits.holds import LASTS_MAX, HoldState
+from services.credits.holds.hold import LASTS_MAX, HoldState
 from services.usage.receipts import Status
 
 

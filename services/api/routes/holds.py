@@ -4,6 +4,7 @@ Each command needs an `Idempotency-Key`, and its answer is stored by the transac
 answer sends the same again, whatever died meanwhile.
 """
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated
 
@@ -27,7 +28,19 @@ from services.api.problems import problem
 from services.api.routes.quotes import verdict_body, works
 from services.api.tokens import TokenRole
 from services.api.wording.amounts import micro
-from services.credits import holds
+from services.credits.holds.at_once import AtOnce, KeptAnswer, move_at_once, place_at_once
+from services.credits.holds.hold import (
+    CapturedPart,
+    CurrentHold,
+    Decide,
+    capturing,
+    extension,
+    read_hold,
+    release,
+    unknown_hold,
+)
+from services.credits.holds.moving import move
+from services.credits.holds.placing import HoldRequest, NotPermitted, place
 from services.runtime.errors import Refused
 from services.store.connect import Connection
 from services.store.read import head_of
@@ -55,24 +68,30 @@ routes = APIRouter()
 async def post_hold(ask: AllowedRequest, body: HoldBody, key: RequiredKey) -> Response:
     """Set credits aside, if the team may do the work and can afford it: 402 `exhausted` where it can't."""
     member_id = _member(body)
-    works = _requests_of(body, member_id)
-    card = await _card(ask)
+    request = HoldRequest(
+        _requests_of(body, member_id),
+        timedelta(seconds=body.ttl_seconds),
+        member_id,
+        await _card(ask),
+        ask.context.catalog,
+    )
 
-    def placed(hold: holds.CurrentHold, permission: Permission, at: Place) -> CommandAnswer:
+    def placed(hold: CurrentHold, permission: Permission, at: Place) -> CommandAnswer:
         return CommandAnswer({**_hold_answer(hold, str(at)), "warning": permission.warning}, 201, is_kept=True)
 
     async def put(connection: Connection, hold_id: str) -> CommandAnswer:
-        try:
-            return placed(*await holds.place(
-                connection, ask.team_id, hold_id, works, lasts=timedelta(seconds=body.ttl_seconds),
-                member_id=member_id, card=card, catalog=ask.context.catalog,
-                keep=lambda *made: kept(ask, key, placed(*made)),
-            ))  # fmt: skip
-        except holds.NotPermitted as no:
-            verdicts = [verdict_body(verdict) for verdict in no.permission.verdicts]
-            raise problem(STATUS[no.reason], no.reason, no.detail, items=verdicts) from no
+        return placed(*await place(
+            connection, ask.team_id, hold_id, request, keep=lambda *made: kept(ask, key, placed(*made))
+        ))  # fmt: skip
 
-    return await answer_once(ask, key, put)
+    async def put_at_once(command: AtOnce[CommandAnswer], hold_id: str) -> CommandAnswer | KeptAnswer | None:
+        return await place_at_once(command, hold_id, request, placed)
+
+    try:
+        return await answer_once(ask, key, put, at_once=put_at_once)
+    except NotPermitted as no:
+        verdicts = [verdict_body(verdict) for verdict in no.permission.verdicts]
+        raise problem(STATUS[no.reason], no.reason, no.detail, items=verdicts) from no
 
 
 @route(
@@ -83,9 +102,9 @@ async def get_hold(ask: AllowedRequest, hold_id: HoldId) -> Response:
     """A hold as it stands: open, or what it came to."""
     shard, reads = shard_of(ask.team_id), ask.quick_read()
     head = await head_of(reads, shard)
-    hold = await holds.read_hold(reads, ask.team_id, hold_id, ask.context.clock())
+    hold = await read_hold(reads, ask.team_id, hold_id, ask.context.clock())
     if hold is None:
-        raise holds.unknown_hold(hold_id)
+        raise unknown_hold(hold_id)
     return answer(_hold_answer(hold, str(Place(shard, head))))
 
 
@@ -95,14 +114,8 @@ async def get_hold(ask: AllowedRequest, hold_id: HoldId) -> Response:
 )  # fmt: skip
 async def post_extend(ask: AllowedRequest, hold_id: HoldId, body: ExtendBody, key: RequiredKey) -> Response:
     """Let a hold last longer. It never ends earlier than before, and at most 24 hours after it was placed."""
-
-    async def extend(connection: Connection, command_id: str) -> CommandAnswer:
-        lasts = timedelta(seconds=body.ttl_seconds)
-        return _moved(*await holds.extend(
-            connection, ask.team_id, hold_id, command_id, lasts, keep=lambda *made: kept(ask, key, _moved(*made))
-        ))  # fmt: skip
-
-    return await answer_once(ask, key, extend)
+    lasts = timedelta(seconds=body.ttl_seconds)
+    return await _move(ask, key, hold_id, lambda command_id: extension(command_id, lasts))
 
 
 @route(
@@ -118,13 +131,10 @@ async def post_capture(ask: AllowedRequest, hold_id: HoldId, body: CaptureBody, 
     parts = _parts(body, cards.in_force(ask.context.clock()), cards.attributes, ask.context.dropped_attributes)
     credits = format_credits(sum(part.credits for part in parts))
 
-    async def capture(connection: Connection, command_id: str) -> CommandAnswer:
-        return _moved(*await holds.capture(
-            connection, ask.team_id, hold_id, command_id, parts, final=body.final,
-            keep=lambda *made: kept(ask, key, _moved(*made, captured=credits)),
-        ), captured=credits)  # fmt: skip
-
-    return await answer_once(ask, key, capture)
+    return await _move(
+        ask, key, hold_id, lambda command_id: capturing(command_id, parts, final=body.final), captured=credits,
+        one_fact=len(parts) == 1,
+    )  # fmt: skip
 
 
 @route(
@@ -133,13 +143,26 @@ async def post_capture(ask: AllowedRequest, hold_id: HoldId, body: CaptureBody, 
 )  # fmt: skip
 async def post_release(ask: AllowedRequest, hold_id: HoldId, key: RequiredKey) -> Response:
     """Give a hold up: a job that failed costs nothing."""
+    return await _move(ask, key, hold_id, lambda _: release)
 
-    async def release(connection: Connection, _: str) -> CommandAnswer:
-        return _moved(*await holds.release(
-            connection, ask.team_id, hold_id, keep=lambda *made: kept(ask, key, _moved(*made))
+
+async def _move(
+    ask: TeamRequest, key: str, hold_id: str, decide: Callable[[str], Decide], *, one_fact: bool = True, **more: str
+) -> Response:
+    """Move a hold as is decided for a command's id; `more` is answered besides."""
+
+    def moved(hold: CurrentHold, at: Place) -> CommandAnswer:
+        return CommandAnswer({**_hold_answer(hold, str(at)), **more}, is_kept=True)
+
+    async def in_turn(connection: Connection, command_id: str) -> CommandAnswer:
+        return moved(*await move(
+            connection, ask.team_id, hold_id, decide(command_id), keep=lambda *made: kept(ask, key, moved(*made))
         ))  # fmt: skip
 
-    return await answer_once(ask, key, release)
+    async def at_once(command: AtOnce[CommandAnswer], command_id: str) -> CommandAnswer | KeptAnswer | None:
+        return await move_at_once(command, hold_id, decide(command_id), moved)
+
+    return await answer_once(ask, key, in_turn, at_once=at_once if one_fact else None)
 
 
 async def _card(ask: TeamRequest) -> CompiledCard:
@@ -169,31 +192,24 @@ def _amount(text: str) -> int:
     return credits
 
 
-def _parts(
-    body: CaptureBody, card: CompiledCard, attributes: KeptAttributes, dropped: Counter
-) -> list[holds.CapturedPart]:
+def _parts(body: CaptureBody, card: CompiledCard, attributes: KeptAttributes, dropped: Counter) -> list[CapturedPart]:
     if body.credits is not None:
-        return [holds.CapturedPart(_amount(body.credits))]
+        return [CapturedPart(_amount(body.credits))]
     return [_priced(item, card, attributes, dropped) for item in body.items or ()]
 
 
-def _priced(item: Item, card: CompiledCard, attributes: KeptAttributes, dropped: Counter) -> holds.CapturedPart:
+def _priced(item: Item, card: CompiledCard, attributes: KeptAttributes, dropped: Counter) -> CapturedPart:
     """As usage at the recorder's door: priced by all that it says, stored with what somebody listed."""
     credits = card.price_used(item.feature, item.quantity, item.quantities, item.attributes)
     kept, left_out = attributes.sort(item.attributes)
     for why in left_out:
         dropped.labels(why).inc()
-    return holds.CapturedPart(
+    return CapturedPart(
         credits, item.feature, item.quantity, kept or None, card.version, item.member_id, item.quantities
     )
 
 
-def _moved(hold: holds.CurrentHold, at: Place, **more: str) -> CommandAnswer:
-    """The answer of a command that moved a hold, which keeps it."""
-    return CommandAnswer({**_hold_answer(hold, str(at)), **more}, is_kept=True)
-
-
-def _hold_answer(hold: holds.CurrentHold, position: str) -> Json:
+def _hold_answer(hold: CurrentHold, position: str) -> Json:
     return {
         "id": hold.hold_id, "credits": format_credits(hold.credits), "state": hold.state.value,
         "expires_at": instant(hold.expires_at), "member_id": hold.member_id, "position": position,

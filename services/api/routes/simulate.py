@@ -22,7 +22,7 @@ from services.api.models.money import Simulation, TopUpBody
 from services.api.openapi.route_docs import link
 from services.api.tokens import TokenRole
 from services.api.wording.top_ups import settings_of, top_up_body
-from services.money.top_ups.attempts import read_top_ups
+from services.money.top_ups.log import read_top_ups
 from services.read_models.balances import read_balance
 from services.store.read import read_team
 from services.store.shards import shard_of

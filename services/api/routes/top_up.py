@@ -20,8 +20,8 @@ from services.api.tokens import TokenRole
 from services.api.wording.top_ups import settings_of, top_up_body
 from services.money.payment_details import ask_card, read_details, with_digits
 from services.money.stripe_client import Intent
-from services.money.top_ups.attempts import read_top_ups
 from services.money.top_ups.charging import confirm_by_owner
+from services.money.top_ups.log import read_top_ups
 from services.money.top_ups.settings import SettingsInForce, configure_top_ups, read_top_up_settings
 from services.read_models.balances import read_balance
 from services.store.connect import Connection

@@ -8,7 +8,7 @@ from services.money.checkout import customers
 from services.money.checkout.customers import CardChange
 from services.money.payment_details import card_mark, keep_card
 from services.money.stripe_client import StripeCard
-from services.money.top_ups.attempts import read_top_ups
+from services.money.top_ups.log import read_top_ups
 from services.runtime.errors import Unavailable
 from services.store.append import append, lock_shard
 from services.store.connect import Connection

@@ -21,7 +21,7 @@ from services.money.checkout.rows import CheckoutRow, CheckoutState
 from services.money.payment_details import keep_receipt
 from services.money.stamps import Stamps, read_stamps
 from services.money.stripe_client import Charges, Checkout, Missing, Unknown, WrongRequest
-from services.money.top_ups.attempts import STRIPE, read_top_ups
+from services.money.top_ups.log import STRIPE, read_top_ups
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Refused, Unavailable
 from services.runtime.logs import get_log

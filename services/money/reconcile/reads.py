@@ -31,8 +31,8 @@ from services.money.checkout import rows as checkouts
 from services.money.checkout.purchases import PURCHASES, true_to_log
 from services.money.checkout.rows import CheckoutRow
 from services.money.stamps import Kind, PaymentRequest
-from services.money.top_ups import attempts
 from services.money.top_ups.crediting import answer_of, read_request, request_of
+from services.money.top_ups.log import STRIPE, TOP_UPS, read_top_ups
 from services.store.connect import Connection
 from services.store.identities import Identity, find
 from services.store.read import FACT_COLUMNS, stored_of
@@ -179,7 +179,7 @@ def _asked_by(stored: Stored) -> Identity:
         case CreditsPurchased(purchase_id=purchase_id):
             return Identity(stored.team_id, PURCHASES, f"purchase:{purchase_id}")
         case CreditsToppedUp(attempt_id=attempt_id):
-            return Identity(stored.team_id, attempts.TOP_UPS, f"requested:{attempt_id}")
+            return Identity(stored.team_id, TOP_UPS, f"requested:{attempt_id}")
 
 
 def _credit_of(stored: Stored, request_of: Stored | None, catalog: Catalog) -> Credit:
@@ -216,7 +216,7 @@ async def _attempt(connection: Connection, team_id: str, attempt_id: UUID) -> In
     requested = await read_request(connection, team_id, attempt_id)
     if requested is None:
         return None
-    state = await attempts.read_top_ups(connection, team_id)
+    state = await read_top_ups(connection, team_id)
     under_way = state.open if state.open is not None and state.open.attempt_id == str(attempt_id) else None
     return IntendedPayment(
         "top-up", attempt_id, team_id, requested.credits, requested.charge_cents, requested.currency,
@@ -245,7 +245,7 @@ async def _paid_by(connection: Connection, record: CheckoutRow) -> str | None:
     """The payment that has brought a purchase's credits, by the log."""
     if record.payment_intent_id is None:
         return None
-    credited = await find(connection, [Identity(record.team_id, attempts.STRIPE, record.payment_intent_id)])
+    credited = await find(connection, [Identity(record.team_id, STRIPE, record.payment_intent_id)])
     return record.payment_intent_id if credited else None
 
 

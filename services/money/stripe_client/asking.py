@@ -16,9 +16,10 @@ import stripe
 
 from services.money.stripe_client.carrier import Carrier
 from services.money.stripe_client.errors import Busy, Unknown, meaning
-from services.money.stripe_client.metrics import StripeMetrics
+from services.money.stripe_client.metrics import StripeMetrics, question_of
 from services.money.stripe_client.pace import PER_SECOND, Paces
 from services.money.stripe_client.reading import Json
+from services.runtime.tracing.spans import span
 
 stripe.enable_telemetry = False  # it would write a file into the home folder and tell Stripe about this machine
 
@@ -81,8 +82,9 @@ class Asking:
         began = perf_counter()
         wrong: Exception | None = None
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                return await question
+            with span(f"stripe {question_of(endpoint)}", "client"):
+                async with asyncio.timeout(self._timeout_seconds):
+                    return await question
         except TimeoutError:
             wrong = no_answer = Unknown("no_answer")
             raise no_answer from None

@@ -20,8 +20,12 @@ class StripeMetrics:
 
     def answered(self, endpoint: str, began: float, error: BaseException | None) -> None:
         """Count one question that was sent at `began`, by `perf_counter`; `endpoint` is the library's method."""
-        name = endpoint.removesuffix("_async").replace("Service.", ".") or "unknown"
-        self._seconds.labels(name, _outcome(error)).observe(perf_counter() - began)
+        self._seconds.labels(question_of(endpoint), _outcome(error)).observe(perf_counter() - began)
+
+
+def question_of(endpoint: str) -> str:
+    """What was asked, by the library's method: `PaymentIntent.create`."""
+    return endpoint.removesuffix("_async").replace("Service.", ".") or "unknown"
 
 
 def _outcome(error: BaseException | None) -> str:

@@ -1,47 +1,22 @@
-"""Top-ups in PostgreSQL: what the log says about a team's, and who works on which charge.
+"""Rows of charges: how far each attempt has come at Stripe, and who works on it.
 
-Whatever charges or gives credits is decided from the team's facts alone, folded anew (`lock_top_ups`): a saved fold
-could have been edited. It only says whom to look at, and shows people how things are. What is appended is folded on in
-the same transaction, and a charge that begins gets its row there, so that one attempt at most is open for a team.
-
-Who works on an attempt holds a lease by the database's clock. It only saves Stripe the trouble: two workers on one
-attempt confirm the same intent, which is paid once.
+A charge that begins gets its row in the transaction that appends its request, so that one attempt at most is open for a
+team. Who works on an attempt holds a lease by the database's clock. It only saves Stripe the trouble: two workers on
+one attempt confirm the same intent, which is paid once.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from projections.top_ups.fold import evolve
-from projections.top_ups.state import VERSION, TopUps
-from schemas.facts import NewFact, Stored, TopUpRequested
-from services.store.append import append, lock_shard
+from projections.top_ups.state import TopUps
+from schemas.facts import TopUpRequested
+from services.money.top_ups.log import lock_top_ups, read_top_ups
+from services.store.append import Beside
 from services.store.connect import Connection
-from services.store.identities import Identity, find
-from services.store.read import FACT_COLUMNS, stored_of
 from services.store.shards import shard_of
 
-TOP_UPS = "creditwell:top_ups"
-STRIPE = "creditwell:stripe"
 LEASE_SECONDS = 30  # more than two of the longest requests
-
-SAVED = "SELECT state FROM top_ups WHERE shard = $1 AND team_id = $2 AND version = $3"
-
-# The condition is the index's own.
-TAIL = f"""
-    SELECT {FACT_COLUMNS} FROM facts
-    WHERE shard = $1 AND team_id = $2 AND position > $3 AND type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%'
-    ORDER BY position
-"""
-
-SAVE = """
-    INSERT INTO top_ups (shard, team_id, position, version, state, enabled, due_at, enough_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-    ON CONFLICT (shard, team_id) DO UPDATE
-    SET position = excluded.position, version = excluded.version, state = excluded.state, enabled = excluded.enabled,
-        due_at = excluded.due_at, enough_at = excluded.enough_at
-"""
 
 BEGIN = """
     INSERT INTO top_up_attempts (shard, team_id, attempt_id, owner, leased_until, look_at, requested_at)
@@ -72,19 +47,20 @@ RELEASE = """
 
 # How far an attempt has come: statements for `note`.
 SENT = "UPDATE top_up_attempts SET create_try = $4 WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
-CREATED = "UPDATE top_up_attempts SET payment_intent_id = $4 WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
 NEW_CONFIRM = """
     UPDATE top_up_attempts SET confirm_try = confirm_try + 1 WHERE shard = $1 AND team_id = $2 AND attempt_id = $3
     RETURNING confirm_try
 """
-NEW_CANCEL = (
-    "UPDATE top_up_attempts SET cancel_try = cancel_try + 1 WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
-)
+NEW_CANCEL = "UPDATE top_up_attempts SET cancel_try = cancel_try + 1 WHERE (shard, team_id, attempt_id) = ($1, $2, $3)"
 NOTE_REQUEST = (
-    "UPDATE top_up_attempts SET asked_at = clock_timestamp() WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
+    "UPDATE top_up_attempts SET asked_at = clock_timestamp() WHERE (shard, team_id, attempt_id) = ($1, $2, $3)"
+)
+# Written beside the facts that say so.
+CREATED = (
+    "UPDATE top_up_attempts SET payment_intent_id = $4 FROM appended WHERE (shard, team_id, attempt_id) = ($1, $2, $3)"
 )
 END = """
-    UPDATE top_up_attempts SET ended_at = clock_timestamp()
+    UPDATE top_up_attempts SET ended_at = clock_timestamp() FROM appended
     WHERE shard = $1 AND team_id = $2 AND attempt_id = $3 AND ended_at IS NULL
 """
 
@@ -93,9 +69,14 @@ END_OTHERS = """
     UPDATE top_up_attempts SET ended_at = clock_timestamp()
     WHERE shard = $1 AND team_id = $2 AND attempt_id IS DISTINCT FROM $3 AND ended_at IS NULL
 """
+# An open row is no conflict to be found by ON CONFLICT: while its worker moves it on, that may miss it, and then the
+# other unique index, of open attempts, would refuse the insert.
 REOPEN = """
     INSERT INTO top_up_attempts (shard, team_id, attempt_id, payment_intent_id, owner, leased_until, look_at, requested_at)
-    VALUES ($1, $2, $3, $4, '', '-infinity', $5, $5)
+    SELECT $1::smallint, $2::text, $3::uuid, $4::text, '', '-infinity', $5::timestamptz, $5
+    WHERE NOT EXISTS (
+        SELECT FROM top_up_attempts WHERE shard = $1 AND team_id = $2 AND attempt_id = $3 AND ended_at IS NULL
+    )
     ON CONFLICT (shard, team_id, attempt_id) DO UPDATE SET ended_at = NULL, create_try = 1
     WHERE top_up_attempts.ended_at IS NOT NULL
 """
@@ -122,60 +103,6 @@ class Lease:
     looks: int
     waited_long: bool
     too_old: bool
-
-
-async def lock_top_ups(connection: Connection, team_id: str) -> tuple[TopUps, datetime]:
-    """A team's top-ups at the head of the log, by its facts alone, and the time; its shard is locked until COMMIT.
-
-    The facts are read before the lock, and under it only those that came meanwhile.
-    """
-    state = await fold_top_ups(connection, team_id)
-    now = await lock_shard(connection, team_id)
-    return await catch_up(connection, state), now
-
-
-async def fold_top_ups(connection: Connection, team_id: str) -> TopUps:
-    """A team's top-ups by its facts alone, as they are this moment."""
-    return await catch_up(connection, TopUps(team_id=team_id))
-
-
-async def read_top_ups(connection: Connection, team_id: str) -> TopUps:
-    """A team's top-ups by the saved fold and the facts after it: quick, and for showing; no money moves by it."""
-    saved = await connection.fetchval(SAVED, shard_of(team_id), team_id, VERSION)
-    return await catch_up(connection, TopUps(team_id=team_id) if saved is None else TopUps.model_validate_json(saved))
-
-
-async def catch_up(connection: Connection, state: TopUps) -> TopUps:
-    """A state, taken over the facts that came after it."""
-    for row in await connection.fetch(TAIL, shard_of(state.team_id), state.team_id, state.position):
-        stored = stored_of(row)
-        state = evolve(state, stored, stored.fact())
-    return state
-
-
-async def save_top_ups(connection: Connection, state: TopUps, *, enough_at: int = 0) -> None:
-    """Remember the fold, so that the next read is short.
-
-    `enough_at` is the position at which the balance was not low.
-    """
-    due_at = state.point.at if state.point is not None else None
-    await connection.execute(
-        SAVE, shard_of(state.team_id), state.team_id, state.position, VERSION, state.model_dump_json(), state.enabled,
-        due_at, enough_at,
-    )  # fmt: skip
-
-
-async def append_top_up(connection: Connection, state: TopUps, facts: Sequence[NewFact]) -> TopUps:
-    """Append facts about a team's top-ups and fold them on; the caller holds the shard's head."""
-    appended = await append(connection, facts)
-    for new, place in zip(facts, appended.places, strict=True):
-        stored = Stored(
-            place.shard, place.position, appended.recorded_at, new.occurred_at, new.team_id, new.source, new.id,
-            new.fact.type, new.fact.body(),
-        )  # fmt: skip
-        state = evolve(state, stored, new.fact)
-    await save_top_ups(connection, state)
-    return state
 
 
 async def begin_attempt(
@@ -221,9 +148,14 @@ async def note(connection: Connection, held: Lease, statement: str, *values: obj
     await connection.execute(statement, shard_of(held.team_id), held.team_id, held.attempt_id, *values)
 
 
-async def end(connection: Connection, team_id: str, attempt_id: UUID) -> None:
-    """Nobody works on this attempt any more, in the transaction that says how it ended; nothing if it is over."""
-    await connection.execute(END, shard_of(team_id), team_id, attempt_id)
+def ended(team_id: str, attempt_id: UUID) -> Beside:
+    """Nobody works on this attempt any more: written with the fact that says how it ended; nothing if it is over."""
+    return Beside(END, (shard_of(team_id), team_id, attempt_id))
+
+
+def created(held: Lease, intent_id: str) -> Beside:
+    """The attempt has this intent: written with the fact that says so."""
+    return Beside(CREATED, (shard_of(held.team_id), held.team_id, held.attempt_id, intent_id))
 
 
 async def next_confirm(connection: Connection, team_id: str, attempt_id: UUID) -> int:
@@ -235,12 +167,6 @@ async def next_confirm(connection: Connection, team_id: str, attempt_id: UUID) -
 async def release(connection: Connection, held: Lease, owner: str, wait_seconds: float) -> None:
     """Let go of an attempt, and say when to look again; nothing if it is over."""
     await note(connection, held, RELEASE, owner, wait_seconds)
-
-
-async def is_stored(connection: Connection, team_id: str, fact_id: str) -> bool:
-    """True if this fact about a team's top-ups is in the log."""
-    identity = Identity(team_id, TOP_UPS, fact_id)
-    return identity in await find(connection, [identity])
 
 
 async def wake(connection: Connection, intent_id: str | None, attempt_id: str | None) -> bool:

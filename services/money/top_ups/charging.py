@@ -19,8 +19,9 @@ An admin's click confirms it on-session (`confirm_by_owner`) and leads to the ba
 the worker finds as it finds everything: by asking Stripe.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Literal
 from uuid import UUID
 
@@ -40,12 +41,14 @@ from services.money.stamps import is_for, read_stamps
 from services.money.stripe_client import Busy, Charges, Decline, Declined, Intent, Missing, Unknown, WrongRequest
 from services.money.stripe_client.errors import WrongKey
 from services.money.top_ups import attempts
-from services.money.top_ups.attempts import TOP_UPS, Lease
+from services.money.top_ups.attempts import Lease
 from services.money.top_ups.crediting import credit_top_up, request_of
+from services.money.top_ups.log import TOP_UPS, append_top_up, fold_top_ups, is_stored, lock_top_ups
 from services.money.top_ups.looking import LOOK_BACK, Look, Looking
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Refused
 from services.runtime.logs import get_log
+from services.store.append import Beside, LockedHead
 from services.store.connect import Connection, Pool, Transaction
 from services.store.lives import check_life
 
@@ -81,7 +84,7 @@ class Charging:
         """Take a team's open attempt as far as it goes now. Where Stripe does not answer, it stays open for later."""
         async with self.pool.acquire() as connection:
             lease = await attempts.lease(connection, team_id, self.owner, OWNER_WAITS, ENDS_AFTER)
-            state = await attempts.fold_top_ups(connection, team_id)
+            state = await fold_top_ups(connection, team_id)
         if lease is None or state.open is None or state.open.attempt_id != str(lease.attempt_id):
             await self._put_right(team_id)
             return
@@ -108,7 +111,7 @@ class Charging:
     async def _put_right(self, team_id: str) -> None:
         """Where a row of an attempt was changed, it says what the log says. Nearly always somebody else works on it."""
         async with self.pool.acquire() as connection, connection.transaction():
-            state, _ = await attempts.lock_top_ups(connection, team_id)
+            state, _ = await lock_top_ups(connection, team_id)
             await attempts.put_right(connection, state)
 
     async def _drive(self, lease: Lease, state: TopUps, attempt: Attempt) -> float | None:
@@ -159,7 +162,7 @@ class Charging:
             return AttemptStep.WAIT
         async with self.pool.acquire() as connection:
             await check_life(connection)  # in one that nobody has looked at, this log may not be the newest
-            state = await attempts.fold_top_ups(connection, lease.team_id)
+            state = await fold_top_ups(connection, lease.team_id)
         decided = state.open
         if decided is None or (decided.attempt_id, decided.payment_intent_id) != (attempt.attempt_id, intent.id):
             return AttemptStep.WAIT  # somebody else took it further meanwhile
@@ -279,12 +282,12 @@ class Charging:
     async def _record_intent(self, lease: Lease, intent: Intent) -> str | None:
         """Make this intent the attempt's; the one that it has. None when the attempt is over."""
         async with self.pool.acquire() as connection, connection.transaction():
-            state, now = await self._locked(connection, lease)
+            state, head = await self._locked(connection, lease)
             if state.open is None or state.open.payment_intent_id is not None:
                 return state.open.payment_intent_id if state.open is not None else None
             fact = TopUpIntentCreated(attempt_id=str(lease.attempt_id), payment_intent_id=intent.id)
-            await attempts.note(connection, lease, attempts.CREATED, intent.id)
-            await _append(connection, state, now, f"intent:{lease.attempt_id}", fact)
+            noted = attempts.created(lease, intent.id)
+            await _append(connection, state, head, f"intent:{lease.attempt_id}", fact, [noted])
         return intent.id
 
     async def _drop_orphan(self, lease: Lease, intent: Intent) -> None:
@@ -293,9 +296,9 @@ class Charging:
             return
         fact = TopUpIntentCancelled(attempt_id=str(lease.attempt_id), payment_intent_id=intent.id)
         async with self.pool.acquire() as connection, connection.transaction():
-            state, now = await self._locked(connection, lease)
-            if not await attempts.is_stored(connection, lease.team_id, f"orphan:{intent.id}"):
-                await _append(connection, state, now, f"orphan:{intent.id}", fact)
+            state, head = await self._locked(connection, lease)
+            if not await is_stored(connection, lease.team_id, f"orphan:{intent.id}"):
+                await _append(connection, state, head, f"orphan:{intent.id}", fact)
 
     @property
     def _looking(self) -> Looking:
@@ -329,7 +332,7 @@ class Charging:
         """End an attempt whose intent can never be paid; the third decline in a row pauses top-ups."""
         decline = intent.decline if intent is not None else None
         async with self.pool.acquire() as connection, connection.transaction():
-            state, now = await self._locked(connection, lease)
+            state, head = await self._locked(connection, lease)
             if state.open is None:
                 return
             cool_down = timedelta(seconds=state.settings.cool_down_seconds if state.settings is not None else 0)
@@ -338,33 +341,34 @@ class Charging:
                 attempt_id=state.open.attempt_id, reason=reason,
                 decline_code=(decline.decline_code or decline.code)[:128] if decline is not None else None,
                 message=(decline.message if decline is not None else message or "")[:500] or None,
-                payment_intent_id=intent.id if intent is not None else None, next_try_at=now + cool_down,
+                payment_intent_id=intent.id if intent is not None else None, next_try_at=head.recorded_at + cool_down,
             )  # fmt: skip
-            await attempts.end(connection, lease.team_id, lease.attempt_id)
-            state = await _append(connection, state, now, f"failed:{fact.attempt_id}", fact)
+            over = attempts.ended(lease.team_id, lease.attempt_id)
+            state = await _append(connection, state, head, f"failed:{fact.attempt_id}", fact, [over])
             if (suspended := suspension_due(state)) is not None:
-                await _append(connection, state, now, f"suspended:{fact.attempt_id}", suspended)
+                new = NewFact(lease.team_id, TOP_UPS, f"suspended:{fact.attempt_id}", head.recorded_at, suspended)
+                await append_top_up(connection, state, [new])
         crashpoint("topup:failed")
         get_log().warning("top-up failed", team_id=lease.team_id, attempt_id=fact.attempt_id, reason=reason)
 
     async def _ask_owner(self, lease: Lease, intent: Intent) -> None:
         """Say once that the bank wants the owner's confirmation; the same intent waits for it."""
         async with self.pool.acquire() as connection, connection.transaction():
-            state, now = await self._locked(connection, lease)
+            state, head = await self._locked(connection, lease)
             if state.open is None or state.open.action_required:
                 return
             fact = TopUpActionRequired(
                 attempt_id=state.open.attempt_id, payment_intent_id=intent.id, action_url=intent.action_url
             )
             await attempts.note(connection, lease, attempts.NOTE_REQUEST)
-            await _append(connection, state, now, f"action:{fact.attempt_id}", fact)
+            await _append(connection, state, head, f"action:{fact.attempt_id}", fact)
         crashpoint("topup:asked")
 
-    async def _locked(self, connection: Connection, lease: Lease) -> tuple[TopUps, datetime]:
+    async def _locked(self, connection: Connection, lease: Lease) -> tuple[TopUps, LockedHead]:
         """The team's top-ups under its shard's lock, without an open attempt where this one is over."""
-        state, now = await attempts.lock_top_ups(connection, lease.team_id)
+        state, head = await lock_top_ups(connection, lease.team_id)
         ours = state.open is not None and state.open.attempt_id == str(lease.attempt_id)
-        return state if ours else state.but(open=None), now
+        return state if ours else state.but(open=None), head
 
 
 async def confirm_by_owner(charges: Charges, transaction: Transaction, team_id: str, return_url: str) -> Intent:
@@ -381,7 +385,7 @@ async def confirm_by_owner(charges: Charges, transaction: Transaction, team_id: 
     """
     async with transaction() as connection:
         await check_life(connection)
-        waiting = (await attempts.fold_top_ups(connection, team_id)).open
+        waiting = (await fold_top_ups(connection, team_id)).open
     if waiting is None or waiting.payment_intent_id is None or not waiting.action_required:
         raise Refused("nothing_to_confirm", "no payment waits to be confirmed")
     intent = await charges.retrieve(waiting.payment_intent_id)
@@ -408,5 +412,8 @@ def _remedy(intent: Intent) -> str | None:
     return intent.decline.remedy if intent.decline is not None else None
 
 
-async def _append(connection: Connection, state: TopUps, now: datetime, name: str, fact: AnyFact) -> TopUps:
-    return await attempts.append_top_up(connection, state, [NewFact(state.team_id, TOP_UPS, name, now, fact)])
+async def _append(
+    connection: Connection, state: TopUps, head: LockedHead, name: str, fact: AnyFact, beside: Sequence[Beside] = ()
+) -> TopUps:
+    new = NewFact(state.team_id, TOP_UPS, name, head.recorded_at, fact)
+    return await append_top_up(connection, state, [new], head, beside)

@@ -18,7 +18,10 @@ from schemas.facts import CreditsToppedUp, NewFact, TopUpRequested
 from services.money.payment_details import keep_receipt
 from services.money.stamps import PaymentRequest, is_for
 from services.money.stripe_client import Intent
-from services.money.top_ups.attempts import STRIPE, TOP_UPS, append_top_up, end, lock_top_ups
+from services.money.top_ups.attempts import ended
+from services.money.top_ups.log import STRIPE, TOP_UPS, append_top_up, lock_top_ups
+from services.runtime.tracing.context import carrying, current_trace
+from services.store.beside.traces import trace_of_fact
 from services.store.connect import Connection
 from services.store.identities import Identity, find
 from services.store.read import FACT_COLUMNS, stored_of
@@ -50,7 +53,7 @@ async def credit_top_up(
         `credits`, the attempt had asked for something else.
     """
     assert intent.state == "succeeded", f"{intent.id} is {intent.state}: that is no money"
-    state, now = await lock_top_ups(connection, team_id)
+    state, head = await lock_top_ups(connection, team_id)
     payment = Identity(team_id, STRIPE, intent.id)
     if await find(connection, [payment]):
         return None
@@ -61,23 +64,33 @@ async def credit_top_up(
     assert requested is not None, f"nobody asked for {attempt_id}"
     if credits is None and not is_for(intent, request_of(team_id, requested)):
         return None
-    brings = requested.credits if credits is None else credits
-    decided_here = (requested.credits, requested.charge_cents) == (brings, intent.amount_cents)
-    fact = CreditsToppedUp(
-        credits=brings, attempt_id=str(attempt_id), payment_intent_id=intent.id, charge_cents=intent.amount_cents,
-        tax_cents=intent.tax_cents or None, currency=intent.currency, charge_id=intent.charge_id,
-        paid_at=intent.paid_at,
-        found_payment=None if credits is None or decided_here else True,
-    )  # fmt: skip
-    await end(connection, team_id, attempt_id)
+    fact = _credits_for(intent, requested, credits)
     await keep_receipt(connection, team_id, intent)
-    await append_top_up(connection, state, [NewFact(*payment, now, fact)])
+    new = NewFact(*payment, head.recorded_at, fact)
+    # In the trace of what was asked for, whoever sees the money.
+    with carrying(current_trace() or await trace_of_fact(connection, _name_of_request(team_id, attempt_id))):
+        await append_top_up(connection, state, [new], head, [ended(team_id, attempt_id)])
     return fact
+
+
+def _credits_for(intent: Intent, requested: TopUpRequested, credits: int | None) -> CreditsToppedUp:
+    """What a payment brings: as was asked for, or these `credits` of its own, which it says."""
+    brings = requested.credits if credits is None else credits
+    as_asked = credits is None or (credits, intent.amount_cents) == (requested.credits, requested.charge_cents)
+    return CreditsToppedUp(
+        credits=brings, attempt_id=requested.attempt_id, payment_intent_id=intent.id, charge_cents=intent.amount_cents,
+        tax_cents=intent.tax_cents or None, currency=intent.currency, charge_id=intent.charge_id,
+        paid_at=intent.paid_at, found_payment=None if as_asked else True,
+    )  # fmt: skip
+
+
+def _name_of_request(team_id: str, attempt_id: UUID) -> Identity:
+    return Identity(team_id, TOP_UPS, f"requested:{attempt_id}")
 
 
 async def read_request(connection: Connection, team_id: str, attempt_id: UUID) -> TopUpRequested | None:
     """What was decided and frozen for an attempt; None where nobody asked for it."""
-    identity = Identity(team_id, TOP_UPS, f"requested:{attempt_id}")
+    identity = _name_of_request(team_id, attempt_id)
     stored = (await find(connection, [identity])).get(identity)
     if stored is None:
         return None

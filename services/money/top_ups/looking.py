@@ -12,9 +12,8 @@ that no fact of credits and no open attempt names:
     still payable            it is cancelled, or its page is expired; then it is looked at: somebody may have paid
     of a page that we know   an admin is buying at this moment: paid, it gets its credits now; else it is left alone
 
-Ours is what names this team and no other log. The list reaches 90 days back. It is one request for a team with up to
-a hundred payments in that time. How far the log went back is not known here, and a payment that was overlooked would
-be charged twice.
+Ours is what names this team and no other log. The list reaches 90 days back, in one request for a hundred payments.
+How far the log went back is not known here, and a payment that was overlooked would be charged twice.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -34,7 +33,8 @@ from services.money.checkout import rows as checkouts
 from services.money.stamps import Stamps, kind_of, read_stamps
 from services.money.stripe_client import Charges, Intent, Missing, Unknown
 from services.money.top_ups import attempts
-from services.money.top_ups.attempts import TOP_UPS, Lease
+from services.money.top_ups.attempts import Lease
+from services.money.top_ups.log import TOP_UPS, append_top_up, fold_top_ups, is_stored
 from services.runtime.crashpoints import crashpoint
 from services.runtime.logs import get_log
 from services.store.append import lock_shard
@@ -144,7 +144,7 @@ class Looking:
             rows = await connection.fetch(
                 NAMED, shard_of(lease.team_id), lease.team_id, [intent.id for intent in listed]
             )
-            state = await attempts.fold_top_ups(connection, lease.team_id)
+            state = await fold_top_ups(connection, lease.team_id)
         if state.open is None or state.open.attempt_id != str(lease.attempt_id):
             return None
         named = {row[0] for row in rows}
@@ -193,9 +193,9 @@ class Looking:
         fact = TopUpIntentCancelled(attempt_id=attempt_id[:128], payment_intent_id=intent.id)
         async with self.pool.acquire() as connection, connection.transaction():
             now = await lock_shard(connection, lease.team_id)
-            if not await attempts.is_stored(connection, lease.team_id, f"orphan:{intent.id}"):
-                state = await attempts.fold_top_ups(connection, lease.team_id)
-                await attempts.append_top_up(
+            if not await is_stored(connection, lease.team_id, f"orphan:{intent.id}"):
+                state = await fold_top_ups(connection, lease.team_id)
+                await append_top_up(
                     connection, state, [NewFact(lease.team_id, TOP_UPS, f"orphan:{intent.id}", now, fact)]
                 )
 
@@ -242,7 +242,7 @@ class Looking:
     ) -> dict[str, str]:  # fmt: skip
         """Append all that follows; why payments could not be answered, by their ids."""
         team_id, now = lease.team_id, await lock_shard(connection, lease.team_id)
-        state = await attempts.fold_top_ups(connection, team_id)
+        state = await fold_top_ups(connection, team_id)
         if state.open is not None and state.open.attempt_id != str(lease.attempt_id):
             # This look took longer than its lease, and another attempt is open: it looks for itself.
             return {payment.intent.id: "another attempt is open, and looks for itself" for payment in payments}
@@ -271,7 +271,7 @@ class Looking:
         self, connection: Connection, lease: Lease, own: Intent | None, now: datetime, *, differs: bool
     ) -> None:
         """The attempt is over, if it is not yet."""
-        state = await attempts.fold_top_ups(connection, lease.team_id)
+        state = await fold_top_ups(connection, lease.team_id)
         if state.open is None or state.open.attempt_id != str(lease.attempt_id):
             return
         cool_down = timedelta(seconds=state.settings.cool_down_seconds if state.settings is not None else 0)
@@ -279,13 +279,14 @@ class Looking:
             attempt_id=state.open.attempt_id, reason="payment_differs" if differs else "payment_found",
             payment_intent_id=own.id if own is not None else None, next_try_at=now + cool_down,
         )  # fmt: skip
-        await attempts.end(connection, lease.team_id, lease.attempt_id)
-        await self._append(connection, lease.team_id, now, f"failed:{fact.attempt_id}", fact)
+        new = NewFact(lease.team_id, TOP_UPS, f"failed:{fact.attempt_id}", now, fact)
+        over = attempts.ended(lease.team_id, lease.attempt_id)
+        await append_top_up(connection, state, [new], beside=[over])
 
     async def _pause(
         self, connection: Connection, lease: Lease, now: datetime, payment_intent_id: str, fault: str
     ) -> None:
-        state = await attempts.fold_top_ups(connection, lease.team_id)
+        state = await fold_top_ups(connection, lease.team_id)
         if not state.enabled or state.suspension is not None:
             return
         fact = TopUpSuspended(
@@ -295,5 +296,5 @@ class Looking:
         await self._append(connection, lease.team_id, now, f"suspended:{lease.attempt_id}", fact)
 
     async def _append(self, connection: Connection, team_id: str, now: datetime, name: str, fact: AnyFact) -> None:
-        state = await attempts.fold_top_ups(connection, team_id)
-        await attempts.append_top_up(connection, state, [NewFact(team_id, TOP_UPS, name, now, fact)])
+        state = await fold_top_ups(connection, team_id)
+        await append_top_up(connection, state, [NewFact(team_id, TOP_UPS, name, now, fact)])

@@ -7,6 +7,7 @@ tokens       tokens for brokers that want OAUTHBEARER, renewed before they end
 topics       what the topics must be, and where they differ: values alone
 topic_admin  the topics looked at, made and mended
 assurance    what the topics promise, told at each start
+watch        whether Kafka answers, asked now and then
 """
 
 from services.runtime.kafka.clients import admin, broker, connection_of, consumer, producer, security_of

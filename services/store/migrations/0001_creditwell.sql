@@ -204,6 +204,17 @@ CREATE TABLE repeats (
     PRIMARY KEY (shard, team_id, source, id)
 );
 
+-- Beside the log and not in it: a fact has the same bytes with a trace and without.
+CREATE TABLE traces (
+    shard smallint NOT NULL,
+    position bigint NOT NULL,
+    traceparent text COLLATE "C" NOT NULL,
+    noted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (shard, position)
+);
+CREATE INDEX traces_by_age ON traces (noted_at);
+COMMENT ON TABLE traces IS 'In which trace (W3C) a fact came to be, where that is known; for 30 days, and nothing is decided by it.';
+
 CREATE TABLE voided_usages (
     shard smallint NOT NULL,
     team_id text COLLATE "C" NOT NULL,
@@ -395,6 +406,9 @@ GRANT SELECT, INSERT ON facts TO creditwell_recorder, creditwell_projector, cred
 GRANT INSERT ON blocks TO creditwell_recorder, creditwell_projector, creditwell_worker, creditwell_api;
 GRANT UPDATE (next, head, recorded_at) ON shard_heads
 TO creditwell_recorder, creditwell_projector, creditwell_worker, creditwell_api;
+GRANT INSERT ON traces TO creditwell_recorder, creditwell_projector, creditwell_worker, creditwell_api;
+GRANT SELECT ON traces TO creditwell_projector, creditwell_worker, creditwell_reader;
+GRANT DELETE ON traces TO creditwell_worker;
 GRANT SELECT ON teams TO creditwell_recorder, creditwell_projector, creditwell_worker, creditwell_api;
 GRANT UPDATE (cycle, cycle_ends_at, sealed_cycle) ON teams
 TO creditwell_recorder, creditwell_projector, creditwell_worker, creditwell_api;

@@ -270,4 +270,9 @@ class _Acquiring(BaseAcquireContext):
             self.pool.tell(self.connection)
         if any(isinstance(one, asyncpg.ReadOnlySQLTransactionError) for one in exc) and self.connection is not None:
             self.connection.terminate()  # the next one may be opened at the server that takes writes now
+        proxy: Any = self.connection
+        has_ended = proxy is not None and proxy._con is None  # noqa: SLF001 - the only word of it that raises nothing
         await super().__aexit__(*exc)
+        # asyncpg looks whether a session is open before a statement, and not again when it has been prepared.
+        if has_ended and isinstance(exc[1], AttributeError) and exc[1].obj is None:
+            raise ConnectionError("the session ended in the midst of a statement") from exc[1]

@@ -1,6 +1,6 @@
 /**
- * A feature service with @creditwell/client. On standard input: { url, token, team, source?, spool?, patienceSeconds?, does }, where `does`
- * names what it does. Prints what came of it as JSON.
+ * A feature service with @creditwell/client. On standard input: { url, token, team, source?, spool?, patienceSeconds?, trace?, does },
+ * where `does` names what it does. Prints what came of it as JSON.
  */
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -10,7 +10,8 @@ import { fileURLToPath } from "node:url";
 import { Creditwell as InBrowsers } from "../../../deploy/client/typescript/src/index.js";
 import { ApiError, Creditwell, CreditwellError } from "../../../deploy/client/typescript/src/node.js";
 
-const { does, team, source, spool: folder, ...options } = JSON.parse(readFileSync(0, "utf8"));
+const { does, team, source, spool: folder, trace, ...about } = JSON.parse(readFileSync(0, "utf8"));
+const options = { ...about, traceparent: () => trace };
 /** @type {string[]} */
 const said = [];
 const log = { warn: (/** @type {string} */ message) => said.push(message), error: (/** @type {string} */ message) => said.push(message) };

@@ -28,6 +28,7 @@ const scenarios = {
       member: "mem_1",
       quantities: { input_token: 1200, output_token: 350n },
       id: "call",
+      traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
     });
     usage.amend({ team, usage: call, quantities: { input_token: "1100" }, reason: "the stream broke off", id: "fix" });
     usage.void({ team, usage: ids[0] ?? "", reason: "no image came", id: "void" });

@@ -29,6 +29,7 @@ from tests.support.proxy import Cut, Plan, a_proxy
 from tests.support.waiting import until
 
 SOURCE = "/features/chat"
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 FOUR_IMAGES = [{"feature": "ai_image.generate", "quantity": "4", "attributes": {"tier": "standard"}}]  # 4 credits each
 ROOT = Path(__file__).parents[3]
 
@@ -65,6 +66,16 @@ async def credits(api: Api) -> AsyncIterator[AsyncClient]:
         yield client
 
 
+async def traces_of_holds(api: Api) -> list[tuple[str, str | None]]:
+    """What became of a team's holds, each with the trace of whoever asked for it."""
+    rows = await api.connection.fetch(
+        "SELECT type, traceparent FROM facts LEFT JOIN traces USING (shard, position)"
+        " WHERE team_id = $1 AND type LIKE 'hold.%' ORDER BY position",
+        api.team_id,
+    )
+    return [tuple(row) for row in rows]
+
+
 async def left(api: Api) -> tuple[str, str]:
     """Of the 3,000 credits of plan Pro, and what is held."""
     balance = (await api.service.get(f"{api.path}/balance")).json()
@@ -80,6 +91,25 @@ async def test_a_block_costs_what_it_used_and_the_rest_is_free_again(api: Api, c
     assert hold.captured is not None
     assert (hold.captured["state"], hold.captured["captured"]) == ("settled", "34")
     assert await left(api) == ("2966", "0")
+
+
+async def test_what_comes_of_a_block_is_in_the_trace_of_whoever_asked(api: Api, credits: AsyncClient) -> None:
+    def work() -> None:
+        with Client(api.url, token=token(api), traceparent=lambda: TRACE) as others:
+            with others.hold(team=api.team_id, items=FOUR_IMAGES) as hold:
+                hold.used(1)
+
+    async with a_client(api, traceparent=lambda: TRACE) as traced:
+        async with traced.hold(team=api.team_id, items=FOUR_IMAGES) as hold:
+            hold.used(1)
+    await asyncio.to_thread(work)
+    async with credits.hold(team=api.team_id, items=FOUR_IMAGES) as hold:
+        hold.used(1)
+
+    assert await traces_of_holds(api) == [
+        ("hold.placed.v1", TRACE), ("hold.captured.v1", TRACE), ("hold.placed.v1", TRACE), ("hold.captured.v1", TRACE),
+        ("hold.placed.v1", None), ("hold.captured.v1", None),
+    ]  # fmt: skip
 
 
 async def test_threads_have_the_same(api: Api) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from deploy.local.demo.stage import IMAGES
 from services.api.tokens import TokenRole, mint
+from tests.integration.api.test_client import TRACE, traces_of_holds
 from tests.support.api import Api, key
 from tests.support.calls import USED, publish_chat
 from tests.support.client_api import an_api
@@ -61,9 +62,10 @@ def files(spool: Path) -> list[str]:
 
 
 async def test_a_block_costs_what_it_used_gives_what_it_made_and_the_rest_is_free_again(api: Api) -> None:
-    done = await run(api, "block")
+    done = await run(api, "block", trace=TRACE)
 
     assert (done["result"], done["during"]) == ("answer", "16")
+    assert {*await traces_of_holds(api)} == {("hold.placed.v1", TRACE), ("hold.captured.v1", TRACE)}
     assert (done["captured"]["state"], done["captured"]["captured"]) == ("settled", "34")
     assert (done["after"]["total"], done["after"]["held"]) == ("2966", "0")
     assert done["late"] == ["TypeError", False]  # a block that is over uses nothing more without a word

@@ -39,7 +39,8 @@ from schemas.places import Place
 from services.audit.derived import AuditFinding, examine_shard
 from services.audit.replay import Replayed, ReplayScope, replay
 from services.credits.grants import adjust
-from services.credits.holds import CapturedPart, capture, release
+from services.credits.holds.hold import CapturedPart, capturing, release
+from services.credits.holds.moving import move
 from services.credits.limits import set_limit
 from services.credits.plans import assign_plan
 from services.credits.rate_cards import load_rate_cards
@@ -263,8 +264,8 @@ async def everybody_works(history: Honest) -> None:
     await teams_sealed(connection)
     for row in await connection.fetch("SELECT team_id, hold_id FROM holds"):
         for work in (
-            capture(connection, row["team_id"], row["hold_id"], "again", [CapturedPart(MICRO)], final=True),
-            release(connection, row["team_id"], row["hold_id"]),
+            move(connection, row["team_id"], row["hold_id"], capturing("again", [CapturedPart(MICRO)], final=True)),
+            move(connection, row["team_id"], row["hold_id"], release),
         ):
             with suppress(Refused):
                 async with connection.transaction():

@@ -23,7 +23,7 @@ from schemas.facts import (
     UsageVoided,
 )
 from services.audit.replay import ReplayDifference, ReplayScope, replay, size_of_replay
-from services.credits.holds import PLACE
+from services.credits.holds.placing import PLACE
 from services.credits.plans import assign_plan
 from services.credits.rate_cards import seed_catalog
 from services.read_models.activity import Filter, read_activity

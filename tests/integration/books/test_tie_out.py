@@ -17,7 +17,7 @@ from services.books.folding import fold_month
 from services.books.tie_out import TieOut, tie_out
 from services.cli import app
 from services.money.reversals import source_of
-from services.money.top_ups.attempts import STRIPE
+from services.money.top_ups.log import STRIPE
 from services.store.connect import Connection
 from services.store.numbered import numbered
 from services.store.shards import shard_of

@@ -6,11 +6,13 @@ from typing import Any, cast
 
 import pytest
 
-from projections.entitlement import Amount, Limit
+from projections.entitlement import Limit
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from services.credits.deciding import LOCK, DecisionState, lock_to_decide
-from services.credits.holds import CapturedPart, NotPermitted, capture, place
+from services.credits.holds.hold import CapturedPart, capturing
+from services.credits.holds.moving import move
+from services.credits.holds.placing import NotPermitted, place
 from services.credits.limits import set_limit
 from services.credits.plans import assign_plan
 from services.read_models.balances import TAIL_MAX
@@ -19,7 +21,7 @@ from services.store.append import Beside, append
 from services.store.connect import Connection
 from tests.support.connections import connections
 from tests.support.facts import granted, now, planned, store, usage, void, zone_at_midday
-from tests.support.holds import CARDS, CATALOG, held, wait_for_locks
+from tests.support.holds import held, request_for, wait_for_locks
 from tests.support.world import ServiceWorld
 
 CREDIT = MICRO
@@ -184,12 +186,9 @@ async def test_a_command_about_a_hold_is_two_statements_from_the_lock_on_its_ans
     statements: list[str] = []
     with world.connection.query_logger(lambda logged: statements.append(logged.query)):
         async with world.connection.transaction():
-            await place(
-                world.connection, "team_1", "h", [Amount(CREDIT, None)], lasts=timedelta(hours=1), member_id=None,
-                card=CARDS.in_force(now()), catalog=CATALOG, keep=lambda *_: remembered("placed"),
-            )  # fmt: skip
-            await capture(
-                world.connection, "team_1", "h", "c", [CapturedPart(CREDIT)], final=True,
+            await place(world.connection, "team_1", "h", request_for(1), keep=lambda *_: remembered("placed"))
+            await move(
+                world.connection, "team_1", "h", capturing("c", [CapturedPart(CREDIT)], final=True),
                 keep=lambda *_: remembered("captured"),
             )  # fmt: skip
 

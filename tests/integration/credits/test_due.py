@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from services.api import idempotency
+from services.api.idempotency import CLAIM
+from services.api.serving import BY_INDEX
 from services.credits import refill
 from services.money import inbox_rows
 from services.money.checkout import rows as checkouts
@@ -26,13 +27,13 @@ LOOKS = {
     "checkouts": checkouts.DUE,
     "notices": notice_rows.DUE,
     "notices to forget": notice_rows.FORGET,
-    "answers to forget": idempotency.CLAIM,
 }
 
-# Two indexes would do for an empty table.
-SOME_ANSWERS = """
-    INSERT INTO command_answers (shard, team_id, sub, route, key, body_sha256)
-    SELECT 0, 'team', 'sub', 'route', number::text, '' FROM generate_series(1, 1000) AS number
+MANY_ANSWERS = """
+    INSERT INTO command_answers (shard, team_id, sub, route, key, body_sha256, answered_at)
+    SELECT 0, 'team', 'sub', 'route', number::text, '',
+           clock_timestamp() - CASE WHEN number = 1 THEN interval '31 days' ELSE interval '1 day' END
+    FROM generate_series(1, 10000) AS number
 """
 
 # Right after midnight: the cycles of thirty thousand teams have ended, and the refill worker has come to none of them.
@@ -48,8 +49,6 @@ REFILLED = "SELECT array_agg(team_id ORDER BY team_id) FROM facts WHERE id LIKE 
 @pytest.mark.parametrize("statement", LOOKS.values(), ids=LOOKS.keys())
 async def test_what_is_due_is_found_by_the_time_in_an_index(connection: Connection, statement: str) -> None:
     async with connection.transaction():
-        await connection.execute(SOME_ANSWERS)
-        await connection.execute("ANALYZE command_answers")
         await connection.execute("SET LOCAL enable_seqscan = off")
         await connection.execute("SET LOCAL enable_bitmapscan = off")
         await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
@@ -60,6 +59,21 @@ async def test_what_is_due_is_found_by_the_time_in_an_index(connection: Connecti
         await connection.execute("DEALLOCATE look")
     conditions = [line for (line,) in plan if "Index Cond" in line]
     assert any("statement_timestamp()" in condition for condition in conditions), "\n".join(line for (line,) in plan)
+
+
+@pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
+async def test_whoever_claims_a_key_looks_at_no_answer_that_is_to_stay(connection: Connection, mode: str) -> None:
+    async with connection.transaction():
+        await connection.execute(MANY_ANSWERS)
+        await connection.execute("ANALYZE command_answers")
+        await connection.execute(f"SET LOCAL plan_cache_mode = {mode}")
+        for setting, value in BY_INDEX.items():
+            await connection.execute(f"SET LOCAL {setting} = {value}")
+
+        pages = await pages_read(connection, CLAIM, 0, "team", "sub", "route", "new", b"")
+
+        left = await connection.fetchval("SELECT count(*) FROM command_answers")
+    assert (left, pages < 60) == (10_000, True), pages
 
 
 @pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])

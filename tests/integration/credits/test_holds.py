@@ -13,7 +13,7 @@ from schemas.credits import MICRO, format_credits
 from schemas.facts import TopUpConfigured
 from services.api.serving import CONNECTIONS
 from services.api.tokens import TokenRole, mint
-from services.credits.hold_settlement import expire_holds
+from services.credits.holds.settlement import expire_holds
 from services.read_models.balances import read_balance
 from services.runtime.settings_loading import load_settings
 from services.store.append import lock_shard
@@ -321,7 +321,7 @@ async def all_ended(api: Api) -> bool:
     )
 
 
-@pytest.mark.parametrize("crash_at", ["hold:placed:7", "append:written:7"])
+@pytest.mark.parametrize("crash_at", ["hold:decided:7", "hold:written:7"])
 async def test_an_api_that_is_killed_while_it_places_holds_has_placed_each_once_when_they_are_sent_again(
     world: ServiceWorld, fleet: Fleet, crash_at: str
 ) -> None:

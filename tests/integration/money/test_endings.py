@@ -15,7 +15,8 @@ from services.money.checkout.rows import CheckoutRow
 from services.money.inbox import InboxWorker, look_at, work_on
 from services.money.inbox_rows import InboxEvent, keep_news, take_news
 from services.money.reconcile.compare import reconcile
-from services.money.top_ups.attempts import read_top_ups, reopen
+from services.money.top_ups.attempts import reopen
+from services.money.top_ups.log import read_top_ups
 from services.publishing.webhooks import DELAYS
 from services.runtime.errors import Unavailable
 from services.store.connect import Connection

@@ -26,7 +26,7 @@ from services.audit.replay import ReplayScope, replay
 from services.money.checkout.rows import CheckoutRow
 from services.money.reconcile.breaks import BreakKind
 from services.money.reconcile.compare import reconcile
-from services.money.top_ups.attempts import read_top_ups
+from services.money.top_ups.log import read_top_ups
 from services.read_models.low_balance import judge
 from services.store.connect import Connection
 from tests.faults.rush import a_worker

@@ -22,8 +22,8 @@ from services.money.reconcile.reads import COUNT, GAINS, OF_TYPES, credits_of
 from services.money.reconcile.report import Report
 from services.money.reconcile.schedule import keep_reconciled
 from services.money.stamps import PaymentRequest, read_stamps, words_of
-from services.money.top_ups.attempts import STRIPE, TOP_UPS
 from services.money.top_ups.crediting import request_of
+from services.money.top_ups.log import STRIPE, TOP_UPS
 from services.runtime.health import Health
 from services.store.append import append, take_head
 from services.store.connect import Connection, connect_pool

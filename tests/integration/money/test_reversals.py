@@ -20,7 +20,7 @@ from schemas.facts import (
 from services.money.inbox import InboxWorker, work_on
 from services.money.inbox_rows import InboxEvent
 from services.money.reversals import ReversalOutcome
-from services.money.top_ups.attempts import read_top_ups
+from services.money.top_ups.log import read_top_ups
 from services.read_models.balances import read_balance
 from services.store.connect import Connection, connect_pool
 from tests.integration.money.test_topup_webhook import PATH, SECRET

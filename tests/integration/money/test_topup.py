@@ -26,8 +26,8 @@ from schemas.facts import (
 )
 from services.money.payment_details import PaymentDetail, read_details
 from services.money.reconcile.compare import reconcile
-from services.money.top_ups.attempts import read_top_ups
 from services.money.top_ups.charging import Charging
+from services.money.top_ups.log import read_top_ups
 from services.money.topup import Worker
 from services.read_models.low_balance import judge
 from services.runtime.crashpoints import arm

@@ -11,6 +11,8 @@ import pytest
 from deploy.local.folders import ROOT, free_ports
 from services.runtime.niceness import NICENESS, OF_THE_SESSION
 from services.runtime.settings import variable
+from tests.support.collector import collecting
+from tests.support.waiting import until_in_a_thread
 
 # What a process does is a function here: the plumbing around it is what is tested.
 PROGRAM = """
@@ -74,6 +76,36 @@ def test_a_process_whose_parent_is_gone_stops() -> None:
 
     process.communicate(timeout=60)
 
+    assert process.returncode == 0
+
+
+SPAN = """from services.runtime.tracing.spans import span
+    with span("work"):
+        pass
+    await stop.wait()"""
+
+
+def test_a_process_sends_its_spans_where_the_standard_variables_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    with collecting() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+        process = start(SPAN)
+        (sent,) = until_in_a_thread(lambda: collector.spans)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+
+    assert (sent.name, process.returncode) == ("work", 0)
+
+
+def test_a_process_whose_collector_is_away_stops_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    process = start(SPAN)
+    assert process.stderr is not None
+    process.stderr.readline()  # started
+
+    process.send_signal(signal.SIGTERM)
+
+    assert "stopped" in process.communicate(timeout=60)[1]
     assert process.returncode == 0
 
 

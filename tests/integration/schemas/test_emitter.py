@@ -35,6 +35,7 @@ from tests.support.waiting import until_in_a_thread
 
 ROOT = Path(__file__).parents[3]
 SOURCE = "/features/video"
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 NOWHERE = "127.0.0.1:1"  # nothing listens there
 PARTITIONS = 4
 
@@ -112,10 +113,13 @@ def test_a_report_is_the_event_that_the_contract_shows(stack: Stack, topic: str,
         hold="hold_9",
         at=at,
         id="job-1",
+        traceparent=TRACE,
     )
+    report(emitter, id="job-2", traceparent="of nobody")
     assert emitter.flush(60)
-    (message,) = received(stack.kafka, topic)
+    message, other = sorted(received(stack.kafka, topic), key=lambda one: json.loads(one.value() or b"")["id"])
 
+    assert "traceparent" not in json.loads(other.value() or b"")
     assert receipt == Receipt("team_42", SOURCE, "job-1", at)
     assert message.key() == b"team_42"
     assert json.loads(message.value() or b"") == {
@@ -124,6 +128,7 @@ def test_a_report_is_the_event_that_the_contract_shows(stack: Stack, topic: str,
         "source": SOURCE,
         "id": "job-1",
         "subject": "team_42",
+        "traceparent": TRACE,
         "time": "2025-11-23T10:15:30.123456Z",
         "data": {
             "member_id": "mem_7",

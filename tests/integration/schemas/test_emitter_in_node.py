@@ -71,6 +71,8 @@ async def test_reports_voids_and_amendments_are_on_the_topic_in_their_order(
         ("usage.amended.v1", {"input_token": "1100"}),
         ("usage.voided.v1", None),
     ]
+    traces = [event["traceparent"] for event in events if "traceparent" in event]
+    assert traces == ["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"]
     assert sorted(path.name for path in spool.iterdir()) == ["delivered"]
 
 

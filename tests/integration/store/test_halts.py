@@ -290,9 +290,12 @@ async def test_a_team_whose_top_ups_are_halted_is_named_no_more_once_nothing_is_
     right = await connection.fetchval(bodies, team)
     await connection.execute("ALTER TABLE facts DISABLE TRIGGER ALL")
     spoil = "UPDATE facts SET body = $2 WHERE team_id = $1 AND type = 'top_up.configured.v1'"
-    await connection.execute(spoil, team, b"no JSON")
 
     async with projecting(database), await connect_pool(as_role(database, "worker"), process="test", size=4) as pool:
+        await until_included(
+            connection, team, 1_200
+        )  # or the projector may stumble, too, and waits a minute of its own
+        await connection.execute(spoil, team, b"no JSON")
         worker, stop = a_worker(pool, desk), asyncio.Event()
         await worker.look_at_guarded(team)
         await until_halted(connection, ("top-ups", team))

@@ -18,8 +18,18 @@ from tests.support.serving import connected
 
 OF_THIS_BUILD = [*migrations(), *functions()]
 IN_FILES = (
+    "append_fact(smallint,bigint,bytea,timestamptz,text,text,text,text,bytea,text)",
+    "claim_key(smallint,text,text,text,text,bytea)",
     "lock_hold(smallint,text,text)",
     "lock_team(smallint,text,bigint,integer)",
+    (
+        "move_hold(smallint,text,text,text,text,bytea,text,bigint,timestamptz,timestamptz,timestamptz,bigint,timestamptz,text,"
+        "text,text,text,bytea,text,smallint,bytea,bytea)"
+    ),
+    (
+        "place_hold(smallint,text,text,text,text,bytea,bigint,timestamptz,timestamptz,bigint,integer,text,text,bigint,"
+        "timestamptz,text,text,text,bytea,text,smallint,bytea,bytea)"
+    ),
     "take_heads(smallint[],smallint[],text[])",
 )
 # Its body, its comment, and with whose rights it runs.

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -119,6 +120,23 @@ async def test_a_session_that_ends_just_behind_its_answer_is_handed_to_nobody(da
             assert another._con is not ending
             assert await another.fetchval("SELECT 1") == 1
         assert ending.is_closed()
+
+
+async def test_a_session_that_ends_in_the_midst_of_a_statement_is_an_outage(database: str) -> None:
+    pool = Pool(Hosts(database), UTC, size=1, command_timeout=600, health=None)
+    async with pool:
+        with pytest.raises(ConnectionError):
+            await _ended_in_the_midst(pool)
+
+        assert await pool.fetchval("SELECT 1") == 1
+
+
+async def _ended_in_the_midst(pool: Pool) -> None:
+    async with pool.acquire() as proxy:
+        session: Any = proxy._con
+        await session.fetchval("SELECT 1")
+        session.terminate()
+        await session._execute("SELECT 1", (), 0, None)  # as if asyncpg had looked before whether it is open
 
 
 async def test_who_waits_for_a_server_that_froze_hears_of_it_and_goes_on_when_it_answers(

@@ -8,8 +8,9 @@ import pytest
 
 from projections.entitlement import Limit
 from schemas.credits import MICRO
-from services.credits.hold_settlement import expire_holds
-from services.credits.holds import CapturedPart, HoldState, capture, extend, release
+from services.credits.holds.hold import CapturedPart, HoldState, capturing, extension, release
+from services.credits.holds.moving import move
+from services.credits.holds.settlement import expire_holds
 from services.credits.limits import set_limit
 from services.runtime.errors import Refused
 from services.store.append import append, lock_shard
@@ -109,7 +110,7 @@ async def test_usage_after_a_release_an_expiry_or_of_a_hold_that_never_was_is_pl
     await held(world.connection, "released", 5)
     gone = await held(world.connection, "gone", 5, lasts=timedelta(milliseconds=10))
     async with world.connection.transaction():
-        await release(world.connection, "team_1", "released")
+        await move(world.connection, "team_1", "released", release)
     await until(lambda: world.connection.fetchval("SELECT clock_timestamp() > $1", gone.expires_at))
 
     names = [name for hold in ("released", "gone", "never", "theirs") for name in (f"{hold} 1", f"{hold} 2")]
@@ -167,7 +168,7 @@ async def test_a_capture_that_comes_before_the_usage_wins_and_the_usage_is_refus
         async with locked(holding):
             await holding.send(done("a", "h"))
             await wait_for_locks(holding.connection, 1)
-            await capture(holding.connection, "team_1", "h", "c", [CapturedPart(7 * MICRO)], final=True)
+            await move(holding.connection, "team_1", "h", capturing("c", [CapturedPart(7 * MICRO)], final=True))
         await holding.recorded()
 
     assert await holding.reasons() == ["hold_settled"]
@@ -181,7 +182,7 @@ async def test_a_capture_that_comes_after_the_usage_is_refused(holding: ServiceW
 
     with pytest.raises(Refused, match="hold_settled"):
         async with holding.connection.transaction():
-            await capture(holding.connection, "team_1", "h", "c", [CapturedPart(7 * MICRO)], final=True)
+            await move(holding.connection, "team_1", "h", capturing("c", [CapturedPart(7 * MICRO)], final=True))
     assert (await holding.balance()).total == PRO - MICRO
 
 
@@ -197,7 +198,7 @@ async def test_a_hold_that_ends_while_the_recorder_waits_leaves_plain_usage_behi
             await world.send(done("a", "h"), done("b", "h"))
             await wait_for_locks(world.connection, 1)
             if end is HoldState.RELEASED:
-                await release(world.connection, "team_1", "h")
+                await move(world.connection, "team_1", "h", release)
             else:
                 await until(lambda: world.connection.fetchval("SELECT clock_timestamp() > $1", hold.expires_at))
                 await append(
@@ -218,7 +219,7 @@ async def test_a_hold_that_is_made_longer_while_the_recorder_takes_it_for_over_i
     async with world.recorder():
         async with locked(world):
             await world.connection.execute("UPDATE holds SET expires_at = $1", hold.expires_at)
-            await extend(world.connection, "team_1", "h", "longer", timedelta(hours=2))
+            await move(world.connection, "team_1", "h", extension("longer", timedelta(hours=2)))
             await world.send(done("a", "h"))
             await wait_for_locks(world.connection, 1)
         await world.recorded()

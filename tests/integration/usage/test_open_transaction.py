@@ -3,18 +3,14 @@
 That is said, nothing is sealed meanwhile, and nobody is started anew.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-
-from aiokafka import AIOKafkaProducer
 
 from schemas.topics import USAGE
 from services.runtime.health import STUCK_SECONDS
 from services.store.connect import Connection
 from tests.support.usage import used
 from tests.support.waiting import until
-from tests.support.world import Service, ServiceWorld
+from tests.support.world import Service, ServiceWorld, a_transaction
 
 PASSED = "SELECT partition, passed_at FROM kafka_cursors WHERE topic = 'usage'"
 
@@ -52,23 +48,6 @@ async def test_usage_behind_an_open_transaction_is_lag_and_holds_sealing_up_and_
 
         await until(goes_on, what="nothing waits any more")
         assert await world.usage_ids() == ["before", "inside", "behind"]
-
-
-@asynccontextmanager
-async def a_transaction(kafka: str, name: str) -> AsyncIterator[AIOKafkaProducer]:
-    """One that is open until it is committed, and whatever happens no longer than the block.
-
-    Everybody's usage behind it would wait: the topic is that of all tests.
-    """
-    async with AIOKafkaProducer(
-        bootstrap_servers=kafka, transactional_id=name, transaction_timeout_ms=600_000
-    ) as producer:
-        await producer.begin_transaction()
-        try:
-            yield producer
-        except BaseException:
-            await producer.abort_transaction()
-            raise
 
 
 async def until_held(service: Service, work: str) -> None:

@@ -15,7 +15,10 @@ SHOWN, NOT_SHOWN = (
 )
 OF_FAULTS = re.compile(r"`make faults`: ((?:`[\w-]+`(?:, )?)+)")
 FAULTS = 50
-VERBS = {"--promoted", "--money", "--went-back", "--restored", "--brokers", "--grown", "--upgrade", "--holds"}
+VERBS = {
+    "--promoted", "--money", "--went-back", "--restored", "--brokers", "--grown", "--upgrade", "--holds", "--steps",
+    "--full-disk",
+}  # fmt: skip
 
 
 def kinds_of(text: str) -> set[str]:

@@ -5,13 +5,17 @@ from copy import deepcopy
 from datetime import timedelta
 
 import pytest
+from hypothesis import given
 
-from projections.balance.plain import PlainPayment, Usages, plain_at_first, use_plainly
+from projections.balance.amending import earlier_usage
+from projections.balance.fold import evolve
+from projections.balance.plain import PlainPayment, Usages, pass_over, plain_at_first, use_plainly
 from projections.balance.snapshots import CADENCE, encode, note
 from projections.balance.state import TeamBalance
 from schemas.credits import MICRO
 from schemas.facts import Stored, UsageRecorded
 from tests.unit.projections.history import MONTH, NOON, History, at
+from tests.unit.projections.random_history import STEPS, RandomHistory, Step
 
 USAGE = UsageRecorded(feature="ai_video.generate", quantity="1", credits=3 * MICRO, rate_card=1, member_id="mem_1")
 
@@ -138,3 +142,27 @@ def test_what_is_more_is_left_to_the_long_way_untouched(story: Callable[[History
 
     assert use_plainly(history.team, usages_of(stored)) is None
     assert whole(history.team) == before
+
+
+@given(steps=STEPS)
+def test_facts_that_are_passed_over_leave_the_team_as_one_by_one(steps: list[Step]) -> None:
+    history = RandomHistory()
+    for step in steps:
+        history.tell(step)
+    facts = [stored for stored in history.told.stored if earlier_usage(stored.fact()) is None]
+    one_by_one, at_once = TeamBalance("team_42"), TeamBalance("team_42")
+    for stored in facts:
+        evolve(one_by_one, stored, stored.fact())
+
+    assert pass_over(at_once, facts)
+    assert encode(at_once) == encode(one_by_one)
+
+
+def test_facts_with_a_void_are_not_passed_over() -> None:
+    history = a_team()
+    history.used(3, recorded=at(2))
+    history.voided(len(history.stored), recorded=at(3))
+    team = TeamBalance("team_42")
+
+    assert not pass_over(team, history.stored)
+    assert whole(team) == whole(TeamBalance("team_42"))

@@ -60,6 +60,8 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         ("CATALOG", "/nowhere/catalog.toml", "CREDITWELL_CATALOG is wrong"),
         ("INSECURE_DEV", "perhaps", "CREDITWELL_INSECURE_DEV is wrong"),
         ("LOG_LEVEL", "loud", "CREDITWELL_LOG_LEVEL is wrong"),
+        ("LOG_LEVELS", "services.money=loud", "CREDITWELL_LOG_LEVELS is wrong"),
+        ("LOG_LEVELS", "aiokafka", "CREDITWELL_LOG_LEVELS is wrong"),
         ("SIGN_EVERY_SECONDS", "61", "CREDITWELL_SIGN_EVERY_SECONDS is wrong"),
         ("SECRETS_DIR", "/nowhere", "CREDITWELL_SECRETS_DIR: '/nowhere' is not a folder"),
     ],
@@ -76,6 +78,20 @@ def test_a_wrong_setting_ends_the_process_and_names_the_variable_and_what_to_wri
     error = capsys.readouterr().err
     assert said in error
     assert "Write, for example: " in error or "write https://" in error or name == "SECRETS_DIR"
+
+
+def test_all_that_is_wrong_is_named_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = {"CREDITWELL_LOG_LEVELS": "access=loud", "CREDITWELL_LOG_LEVEL": "loud", "CREDITWELL_API_PORT": "eighty"}
+    for name, value in wrong.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(SystemExit):
+        load_settings()
+
+    said = capsys.readouterr().err
+    assert [name for name in wrong if f"{name} is wrong" not in said] == []
 
 
 def test_a_missing_setting_is_named_with_what_to_write() -> None:

@@ -15,6 +15,7 @@ import { errorOf, NoAnswer } from "./errors.js";
  * @property {unknown} [body]
  * @property {string} [key]  of a command
  * @property {string} [mediaType]
+ * @property {string | undefined} [traceparent]  of whoever asks
  * @property {T} [answer]  only a type: no call has it
  */
 
@@ -116,11 +117,12 @@ export function pause(seconds, stop) {
  * @param {ApiCall<unknown>} call
  * @param {string} token
  */
-function headersOf({ body, key, mediaType = "application/json" }, token) {
+function headersOf({ body, key, mediaType = "application/json", traceparent }, token) {
   return {
     authorization: `Bearer ${token}`,
     ...(body !== undefined && { "content-type": mediaType }),
     ...(key !== undefined && { "idempotency-key": key }),
+    ...(traceparent !== undefined && { traceparent }),
   };
 }
 

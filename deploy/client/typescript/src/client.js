@@ -16,6 +16,7 @@ import * as requests from "./requests.js";
  *   process at a time
  * @property {number} [patienceSeconds]  how long a call is sent again while no answer counts
  * @property {Log} [log]  the console unless told
+ * @property {() => string | undefined} [traceparent]  the W3C trace context of whoever asks, for each call; the API carries it on
  */
 
 /** @typedef {(options: Options, api: Api, log: Log) => import("./captures.js").Captures} OpenCaptures */
@@ -28,6 +29,7 @@ const REMEMBERED_MAX = 1_000;
 export class Creditwell {
   #api;
   #patienceSeconds;
+  #traceparent;
   /** @type {Map<string, { at: number, allowed: boolean }>}  quotes of the last moment, for `affordable` */
   #remembered = new Map();
 
@@ -38,9 +40,10 @@ export class Creditwell {
    * @param {OpenCaptures} [openCaptures]  Node's own
    */
   constructor(options, openCaptures = noSpool) {
-    const { url, token, source = null, spool, patienceSeconds = PATIENCE_SECONDS, log = console } = options;
+    const { url, token, source = null, spool, patienceSeconds = PATIENCE_SECONDS, log = console, traceparent } = options;
     this.#api = new Api(url, token);
     this.#patienceSeconds = patienceSeconds;
+    this.#traceparent = traceparent;
     this.log = log;
     this.source = source;
     this.captures = spool === undefined ? null : openCaptures(options, this.#api, log);
@@ -55,7 +58,7 @@ export class Creditwell {
    * @param {AbortSignal} [stop]
    * @returns {Promise<T>}
    */
-  send = (call, stop) => this.#api.send(call, this.#patienceSeconds, stop);
+  send = (call, stop) => this.#api.send({ ...call, traceparent: this.#traceparent?.() }, this.#patienceSeconds, stop);
 
   /**
    * What a team has. `atLeast`: a position that the answer must know.

@@ -103,14 +103,16 @@ export class Emitter {
    *
    * Throws TypeError where an argument is wrong, SpoolFull where nothing was taken for so long that there is no room, and SpoolClosed.
    *
+   * `traceparent` is the W3C trace context of the work, which is carried on to what comes of it.
+   *
    * @param {Report & Measured & { feature: string, member?: string | undefined, attributes?: Record<string, string> | undefined,
-   *   hold?: string | undefined }} used
+   *   hold?: string | undefined, traceparent?: string | undefined }} used
    * @returns {UsageReceipt}
    */
-  report({ feature, member, attributes, hold, quantity, quantities, ...about }) {
+  report({ feature, member, attributes, hold, quantity, quantities, traceparent, ...about }) {
     if (!named(feature)) throw new TypeError("feature: it is missing");
     const data = { feature, ...measured({ quantity, quantities }), member_id: member, attributes, hold_id: hold };
-    return this.#keep("usage.reported.v1", about, data);
+    return this.#keep("usage.reported.v1", about, data, traceparent);
   }
 
   /**
@@ -194,13 +196,14 @@ export class Emitter {
    * @param {Report} about
    * @param {object} data
    * @returns {UsageReceipt}
+   * @param {string} [traceparent]
    */
-  #keep(type, { team, at = new Date(), id = uuid7() }, data) {
+  #keep(type, { team, at = new Date(), id = uuid7() }, data, traceparent) {
     if (!named(team)) throw new TypeError("team: it is missing");
     if (!named(id)) throw new TypeError("id: it is empty; leave it out, or pass the id of your job");
     if (Number.isNaN(at.getTime())) throw new TypeError("at: that is no time");
     const source = this.#source;
-    this.#spool.append({ specversion: "1.0", type, source, id, subject: team, time: at.toISOString(), data });
+    this.#spool.append({ specversion: "1.0", type, source, id, subject: team, traceparent, time: at.toISOString(), data });
     this.#woken = true;
     this.#wake();
     return { team, source, id, at };

@@ -11,6 +11,10 @@ export type ApiCall<T> = {
     key?: string;
     mediaType?: string;
     /**
+     * of whoever asks
+     */
+    traceparent?: string | undefined;
+    /**
      * only a type: no call has it
      */
     answer?: T;

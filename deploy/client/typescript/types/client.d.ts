@@ -31,6 +31,10 @@ export type Options = {
      * the console unless told
      */
     log?: Log;
+    /**
+     * the W3C trace context of whoever asks, for each call; the API carries it on
+     */
+    traceparent?: () => string | undefined;
 };
 export type OpenCaptures = (options: Options, api: Api, log: Log) => import("./captures.js").Captures;
 /** Creditwell. One for each process is enough. */

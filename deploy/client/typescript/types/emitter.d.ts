@@ -108,15 +108,18 @@ export declare class Emitter {
      *
      * Throws TypeError where an argument is wrong, SpoolFull where nothing was taken for so long that there is no room, and SpoolClosed.
      *
+     * `traceparent` is the W3C trace context of the work, which is carried on to what comes of it.
+     *
      * @param {Report & Measured & { feature: string, member?: string | undefined, attributes?: Record<string, string> | undefined,
-     *   hold?: string | undefined }} used
+     *   hold?: string | undefined, traceparent?: string | undefined }} used
      * @returns {UsageReceipt}
      */
-    report({ feature, member, attributes, hold, quantity, quantities, ...about }: Report & Measured & {
+    report({ feature, member, attributes, hold, quantity, quantities, traceparent, ...about }: Report & Measured & {
         feature: string;
         member?: string | undefined;
         attributes?: Record<string, string> | undefined;
         hold?: string | undefined;
+        traceparent?: string | undefined;
     }): UsageReceipt;
     /**
      * Take a usage back: its credits return. Throws as `report`.

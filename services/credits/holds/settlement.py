@@ -1,13 +1,13 @@
 """Holds that end without a command: usage that names one settles it, and the clock ends the others.
 
-The holds of a batch of usage are settled in the transaction of the batch. `services.credits.holds` says what a hold is.
+The holds of a batch of usage are settled in the transaction of the batch. `hold` says what a hold is.
 """
 
 from collections.abc import Collection
 from datetime import datetime
 
 from schemas.facts import HoldExpired, HoldReleased, NewFact
-from services.credits.holds import HOLDS, HoldKey, HoldState, end_of
+from services.credits.holds.hold import HOLDS, HoldKey, HoldState, end_of
 from services.store.append import AlreadyStored, append, lock_shard
 from services.store.connect import Connection
 from services.store.identities import Identity, find

@@ -1,0 +1,10 @@
+"""Each alert is made to fire by a real fault, and is over once the runbook was followed.
+
+prometheus    scrapes the processes; Prometheus' own engine evaluates the alerts
+stage         a whole Creditwell with people, money and usage; the runbook's commands
+table         which fault belongs to which alert
+processes     dead or slow processes, and the work that waits
+people        Stripe, the host product and feature services
+proof         signer, anchors and witness
+play          one after the other
+"""

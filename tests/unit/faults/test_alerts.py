@@ -1,0 +1,34 @@
+"""Every alert has its real fault, and docs/reliability.md shows which."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+from tests.faults.alerts.play import FAULTS, NOT_SHOWN
+
+ROOT = Path(__file__).parents[3]
+ALERTS = [
+    rule["alert"]
+    for group in yaml.safe_load((ROOT / "deploy/monitoring/alerts.yaml").read_text("utf-8"))["groups"]
+    for rule in group["rules"]
+]
+
+
+def test_each_alert_is_made_to_fire_by_one_fault_or_it_is_said_why_not() -> None:
+    assert sorted([*FAULTS, *NOT_SHOWN]) == sorted(ALERTS)
+    assert {name for fault in FAULTS.values() for name in fault.companions} <= set(ALERTS)
+    assert [name for name, fault in FAULTS.items() if name in fault.companions] == []
+
+
+def test_the_page_on_reliability_shows_them_as_they_are() -> None:
+    page = (ROOT / "docs/reliability.md").read_text("utf-8")
+    shown, words = (
+        re.findall(r"^\| `(Creditwell\w+)` \| (.+?) \| (.*?) ?\|$", page, re.MULTILINE),
+        " ".join(page.split()),
+    )
+
+    assert [name for name, why in NOT_SHOWN.items() if f"`{name}`: {why}." not in words] == []
+    assert shown == [
+        (name, fault.what, ", ".join(f"`{one}`" for one in fault.companions)) for name, fault in FAULTS.items()
+    ]
