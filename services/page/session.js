@@ -180,6 +180,7 @@ export class Session extends EventTarget {
   /**
    * @param {string} path
    * @param {{ accept: string, signal?: AbortSignal, method?: string, body?: string | null, headers?: Record<string, string> }} how
+   * @returns {Promise<Response>}
    */
   async fetch(path, how) {
     try {

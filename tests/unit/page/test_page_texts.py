@@ -16,7 +16,7 @@ from schemas.credits import MICRO
 from schemas.facts import ChargeDisputed, ChargeRefunded, DisputeClosed, TopUpConfigured
 from schemas.pricing import CompiledCard, explain_price
 from services.api.wording.entries import FAILED, MADE, SKIPPED
-from services.api.wording.reversals import describe_reversal, detail_of_reversal
+from services.api.wording.reversals import Reversal, describe_reversal, detail_of_reversal
 from services.api.wording.top_ups import problems_of
 
 ENGLISH = english()
@@ -114,7 +114,8 @@ def sentences() -> list[str]:
         (LotPayment(1, MICRO),), (LotPayment(DEBT, MICRO),), (LotPayment(9, MICRO),), (LotPayment(9, MICRO), LotPayment(DEBT, MICRO)),
     ]  # fmt: skip
     entries = [BalanceEntry(7, 0, ActivityKind.REFUND, NOW, NOW, None, None, 0, 0, 0, lots) for lots in paid]
-    reversals = [detail_of_reversal(entry, fact) for entry in entries for fact in (refund, disputed, *closed)]
+    facts: list[Reversal] = [refund, disputed, *closed]
+    reversals = [detail_of_reversal(entry, fact) for entry in entries for fact in facts]
     card = CompiledCard(CATALOG.rate_card)
     formulas = [
         explain_price(card, feature.feature, "2", None, dict(feature.rates[0].attributes or {})).formula
@@ -134,7 +135,6 @@ def sentences() -> list[str]:
     declined = suspension_due(TopUps(team_id="team_1", declines=3))
     assert declined is not None
     paused = f"{declined.reason}; another card, or a purchase, ends the pause"
-    facts = (refund, disputed, *closed)
     return [
         *MADE.values(), *SKIPPED.values(), *FAILED.values(), *map(describe_reversal, facts), *reversals, *formulas,
         *problems, paused, "rate card 3", "payment #7", "Purchase · Mini pack",
