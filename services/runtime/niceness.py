@@ -2,7 +2,8 @@
 
 Without it a question waits behind a batch each time that a process or a session of the database has to go on. With both
 cores busy the slowest hundredth of the reads took two to four times as long. Masses lose nothing: what waits makes
-larger batches.
+larger batches. Usage that waits in Kafka costs nobody anything. Facts that wait for the projector are folded by each
+read anew, so the projector gives way to nobody (docs/decisions/35-usage-waits-in-kafka.md).
 """
 
 import os
@@ -17,8 +18,12 @@ TRIES, AGAIN_SECONDS = 20, 0.1  # on the whole machine one change in a tenth of 
 
 
 def give_way() -> None:
-    """Ask for less of the processor than others, for good. Anybody may ask for less."""
+    """Ask for less of the processor than others, and not at once, for good. Anybody may ask for less."""
     os.nice(NICENESS)
+    if hasattr(
+        os, "SCHED_BATCH"
+    ):  # Linux: whoever wakes up for masses takes a core from nobody in the midst of an answer
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     if os.getsid(0) != os.getpid() or not OF_THE_SESSION.exists():
         return  # a session that others are part of is not ours to slow down
     for _ in range(TRIES):

@@ -56,7 +56,8 @@ class ServiceProcess:
 
 _TABLE = (
     ServiceProcess("recorder", "services.usage.consuming", "recorder", frozenset({"kafka"}), ("kafka",), gives_way=True),
-    ServiceProcess("projector", "services.read_models.projector", "projector", gives_way=True),
+    # Gives way to nobody: what it has not folded yet, each read folds by itself, with the time that it lacks.
+    ServiceProcess("projector", "services.read_models.projector", "projector"),
     ServiceProcess(
         "relay", "services.publishing.relay", "worker",
         frozenset({"kafka", "notice_url", "notice_secret", "usage_page"}), ("kafka",), gives_way=True,

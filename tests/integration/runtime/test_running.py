@@ -188,6 +188,18 @@ def shares_of(name: str, *, own_session: bool) -> tuple[int, int | None]:
     return shares(said)
 
 
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="this system knows no masses")
+def test_who_works_through_masses_takes_a_core_from_nobody_who_answers() -> None:
+    policies = {
+        name: start("import os; print(os.sched_getscheduler(0), flush=True)", name=name).communicate(timeout=60)[0]
+        for name in ("recorder", "projector")
+    }
+
+    assert {name: int(policy) for name, policy in policies.items()} == {
+        "recorder": os.SCHED_BATCH, "projector": os.sched_getscheduler(0),
+    }  # fmt: skip
+
+
 @pytest.mark.skipif(not OF_THE_SESSION.exists(), reason="this system does not share its processors out by sessions")
 def test_who_works_through_masses_gives_way_to_who_answers() -> None:
     own, session = shares(f"{os.nice(0)} {OF_THE_SESSION.read_text()}")
