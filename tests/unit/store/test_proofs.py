@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from services.store.copying import microseconds
 from services.store.proofs import (
     GENESIS,
+    SHORT_MAX,
     block_hash,
     leaf_of,
     merkle_root,
@@ -82,6 +83,15 @@ def test_a_leaf_covers_every_column_with_its_length(
     columns = [shard.to_bytes(2, "big"), position.to_bytes(8, "big"), since_2000(recorded), since_2000(occurred)]
     columns += [team.encode(), source.encode(), name.encode(), kind.encode(), body]
     assert leaf_of(row) == sha256(b"\x00" + b"".join(map(field, columns))).digest()
+
+
+@pytest.mark.parametrize("length", [0, 1, SHORT_MAX - 1, SHORT_MAX, 70_000])
+def test_fields_of_any_length_are_packed_alike(length: int) -> None:
+    name, body = "x" * length, b"y" * length
+
+    packed = pack_known(datetime(2000, 1, 1, tzinfo=UTC), "t", "s", name, "k", body)
+
+    assert packed == b"".join(map(field, [bytes(8), b"t", b"s", name.encode(), b"k", body]))
 
 
 def test_moving_a_boundary_between_two_columns_changes_the_leaf() -> None:
