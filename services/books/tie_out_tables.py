@@ -54,7 +54,7 @@ def csv_of(result: TieOut) -> str:
 
 
 def payouts_csv_of(result: TieOut) -> str:
-    """As CSV: a line for each transaction that a payout held, and one without any for a payout of which nobody knows."""
+    """As CSV: a line for each transaction that a payout held; one alone where nobody knows what it held."""
     rows = []
     for payout in result.payouts:
         one = _payout(payout)
