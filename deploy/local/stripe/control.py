@@ -189,7 +189,7 @@ def _of_money_back(world: StripeStandIn) -> list[Route]:
         return appeal_dispute(books, dispute, reviewed=bool(body["reviewed"]))
 
     async def payout(_: Request, body: Json) -> Json:
-        return pay_out(books, str(body["currency"]), asked=body.get("amount"))
+        return pay_out(books, str(body["currency"]), by_hand=body.get("amount"))
 
     async def fail(request: Request, _: Json) -> Json:
         return fail_refund(books, books.get("refund", request.path_params["id"]))

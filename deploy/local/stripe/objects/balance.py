@@ -56,17 +56,17 @@ def book_charge(books: Books, source: str, *, amount: int, currency: str) -> Jso
     return book(books, source, category="charge", amount=amount, currency=currency, fee=fee)
 
 
-def pay_out(books: Books, currency: str, *, asked: int | None = None) -> Json:
+def pay_out(books: Books, currency: str, *, by_hand: int | None = None) -> Json:
     """All that no payout has had yet goes to the bank: an automatic payout, of which Stripe knows what it held.
 
-    `asked` minor units make it one by hand, of which Stripe knows no more than its amount.
+    `by_hand` minor units make it one by hand, of which Stripe knows no more than its amount.
 
     Raises:
         StripeError: there is not so much to pay out, or nothing.
     """
     rows = [row for row in books.all("balance_transaction") if row["currency"] == currency and row["_payout"] is None]
     there = sum(row["net"] for row in rows)
-    amount, automatic = (there, True) if asked is None else (asked, False)
+    amount, automatic = (there, True) if by_hand is None else (by_hand, False)
     if not 0 < amount <= there:
         raise StripeError(400, "You have insufficient funds in your Stripe account.", code="balance_insufficient")
     payout = books.add(
