@@ -68,6 +68,7 @@ docs: $(READY) ## generate again what follows from the code: JSON Schemas, Async
 	@$(BIN)/python -m services.api.openapi.python_types
 	@deploy/local/node.sh deploy/local/javascript
 	@deploy/local/javascript/client_types.sh
+	@$(BIN)/python -m deploy.docs.page_texts
 	@$(BIN)/python -m deploy.docs.generate
 	@$(BIN)/python -m deploy.monitoring.dashboards
 

@@ -31,7 +31,7 @@ wanted() {
 shell() { find .ci deploy tests -name node_modules -prune -o \( -name '*.sh' -o -path .ci/run \) -exec $bin/shellcheck {} +; }
 
 browser_types() { deploy/local/javascript/run.sh typescript/bin/tsc -p .; }
-host_types() { deploy/local/javascript/run.sh typescript/bin/tsc --ignoreConfig --noEmit --strict --types "" --lib es2024,dom services/page/api.d.ts services/page/host.d.ts; }
+host_types() { deploy/local/javascript/run.sh typescript/bin/tsc --ignoreConfig --noEmit --strict --types "" --lib es2024,dom services/page/api.d.ts services/page/texts.d.ts services/page/host.d.ts; }
 node_types() { deploy/local/javascript/run.sh typescript/bin/tsc -p tests/e2e/node; }
 client_types() { deploy/local/javascript/client_types.sh --check; }
 javascript() { deploy/local/javascript/run.sh @biomejs/biome/bin/biome check --error-on-warnings && browser_types && host_types && node_types && client_types; }
@@ -44,6 +44,7 @@ step shell shell
 step sql $bin/squawk services/store/migrations/*.sql services/store/functions/*.sql
 step schemas $bin/python -m schemas.generate --check
 step docs $bin/python -m deploy.docs.generate --check
+step texts $bin/python -m deploy.docs.page_texts --check
 step dashboards $bin/python -m deploy.monitoring.dashboards --check
 step api $bin/python -m services.api.openapi.typescript --check
 step client $bin/python -m services.api.openapi.python_types --check

@@ -37,7 +37,7 @@ function groupsOf(group) {
 }
 
 /**
- * What reads amounts as a language writes them; by default the reader's own.
+ * What reads amounts as a language writes them.
  *
  * @param {string} [locale]
  */
@@ -105,5 +105,3 @@ function withoutSign(text, signs) {
   const behind = signs.find((sign) => text.endsWith(sign));
   return behind ? text.slice(0, -behind.length) : text;
 }
-
-export const { typed, typedMoney } = reading();

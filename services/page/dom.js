@@ -50,10 +50,10 @@ export function icon(path) {
  * One of several, as a row of labels; arrow keys move between them.
  *
  * @template {string} Key
- * @param {{ legend: string, name: string, options: Record<Key, string>, value: Key, onchange: (key: Key) => void }} about
+ * @param {{ legend: Content, name: string, options: Record<Key, Content>, value: Key, onchange: (key: Key) => void }} about
  */
 export function choices({ legend, name, options, value, onchange }) {
-  const known = /** @type {[Key, string][]} */ (Object.entries(options));
+  const known = /** @type {[Key, Content][]} */ (Object.entries(options));
   const inputs = known.map(([key, label]) => {
     const input = h("input", { type: "radio", name, value: key, checked: key === value });
     input.addEventListener("change", () => onchange(key));

@@ -1,6 +1,7 @@
-// What all elements have in common: a root, a session, and an end.
+// What all elements have in common: a root, a language, a session, and an end.
 
 import { controls } from "./controls.js";
+import { wordsIn, wordsOf } from "./language.js";
 import { Session } from "./session.js";
 import { base } from "./style.js";
 
@@ -8,7 +9,7 @@ import { base } from "./style.js";
 const sessions = new WeakMap(); // by getToken, then by team: elements that share both share one stream
 
 /** @type {(keyof News)[]} */
-const TOLD = ["balance", "activity", "link", "ended"]; // to a host product, as events of the element: see host.d.ts
+const TOLD = ["balance", "activity", "purchase", "top-up", "link", "error", "ended"]; // to a host product, as events of the element: see host.d.ts
 
 /** An element of the page. Give it a `session`, or a `getToken` callback that gives (a promise of) a token whenever one is needed. */
 export class CreditsElement extends HTMLElement {
@@ -18,6 +19,10 @@ export class CreditsElement extends HTMLElement {
   #session; // undefined until one was given; null where nobody is signed in
   /** @type {AbortController | null} */
   #left = null; // aborted when the element is taken from the page; null while it has not begun
+  #hasSpoken = false;
+  /** @type {(() => void)[]} */
+  #said = []; // writes what stays, in the words of now
+  words = /** @type {Words} */ (wordsIn("en")); // until the element is in its place, where nothing is said yet
   root = this.attachShadow({ mode: "open" });
 
   /** @param {CSSStyleSheet[]} sheets */
@@ -28,7 +33,7 @@ export class CreditsElement extends HTMLElement {
 
   connectedCallback() {
     // A host may have set them before this file had arrived.
-    for (const name of ["filter", "getToken", "session"]) {
+    for (const name of ["filter", "getText", "getToken", "session"]) {
       if (!Object.hasOwn(this, name)) continue;
       const given = Reflect.get(this, name);
       Reflect.deleteProperty(this, name);
@@ -39,6 +44,63 @@ export class CreditsElement extends HTMLElement {
 
   disconnectedCallback() {
     this.#stop();
+  }
+
+  /**
+   * A host's own texts, asked for whenever one is shown: see host.d.ts.
+   *
+   * @type {GetText | null}
+   */
+  #getText = null;
+
+  get getText() {
+    return this.#getText;
+  }
+
+  set getText(/** @type {GetText | null} */ getText) {
+    this.#stop();
+    this.#getText = getText;
+    this.#start();
+  }
+
+  /**
+   * A text that stays: written as soon as the language is known, and again in another one.
+   *
+   * @type {Say<Text>}
+   */
+  say = (key, ...filling) => {
+    const text = new Text();
+    this.#keep(() => (text.data = this.words.text(key, ...filling)));
+    return text;
+  };
+
+  /**
+   * The name of an element for those who hear it, in the same way.
+   *
+   * @template {Element} Named
+   * @param {Named} element
+   * @param {PlainKey} key
+   * @returns {Named}
+   */
+  name(element, key) {
+    this.#keep(() => element.setAttribute("aria-label", this.words.text(key)));
+    return element;
+  }
+
+  /** @param {() => void} write */
+  #keep(write) {
+    this.#said.push(write);
+    if (this.#hasSpoken) write();
+  }
+
+  /** @param {Words} words */
+  #speak(words) {
+    if (this.words !== words || !this.#hasSpoken) {
+      this.#hasSpoken = true;
+      this.words = words;
+      for (const write of this.#said) write();
+    }
+    for (const part of this.root.children) part.setAttribute("lang", words.language); // it may be another than that around it
   }
 
   /** @param {import("./session.js").Options["getToken"]} getToken */
@@ -87,9 +149,13 @@ export class CreditsElement extends HTMLElement {
    */
   begin(_session) {}
 
-  /** It begins where it has both a place and a session, and again after it was moved. */
+  /** It speaks where it has a place, begins where it has a session, too, and does so again after it was moved. */
   #start() {
-    if (this.#left || !this.isConnected || this.#session === undefined) return;
+    if (this.#left || !this.isConnected) return;
+    const words = wordsOf(this);
+    if (words instanceof Promise) return void words.then(() => this.#start());
+    this.#speak(words);
+    if (this.#session === undefined) return;
     this.#left = new AbortController();
     if (this.#session) for (const name of TOLD) this.hear(name, (detail) => this.dispatchEvent(new CustomEvent(`creditwell-${name}`, { detail })));
     this.begin(this.session);

@@ -1,7 +1,7 @@
 // What of the past is looked at. Chart, table, activity and download share one, so that they always speak of the same thing.
 
-/** @type {Record<Days, string>} */
-export const DAYS = { 1: "1 day", 7: "7 days", 30: "30 days" };
+/** @type {Days[]} */
+const DAYS = ["1", "7", "30"];
 
 /**
  * @typedef {"1" | "7" | "30"} Days
@@ -38,8 +38,17 @@ export class Filter extends EventTarget {
 }
 
 /**
+ * What an element offers of a filter's days, named in its words.
+ *
+ * @param {CreditsElement} element
+ */
+export const daysIn = (element) =>
+  /** @type {Record<Days, Text>} */ (Object.fromEntries(DAYS.map((count) => [count, element.say("days", { count })])));
+
+/**
  * "in the last 7 days".
  *
+ * @param {Words} words
  * @param {string | number} days
  */
-export const during = (days) => (String(days) === "1" ? "in the last 24 hours" : `in the last ${days} days`);
+export const during = ({ text }, days) => (String(days) === "1" ? text("during.day") : text("during.days", { days: String(days) }));

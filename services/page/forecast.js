@@ -29,15 +29,17 @@ export async function usedByDay(session) {
 /**
  * "about **9–14 days**", the near end rounded down and the far end up; null with too little data.
  *
+ * @param {Words} words
  * @param {number[]} used
  * @param {Api.Balance} balance
  */
-export function lasting(used, balance) {
+export function lasting({ text, rich }, used, balance) {
   const known = forecast(used, balance);
   if (!known) return null;
   const [least, most] = [Math.floor(known.least), Math.ceil(known.most)];
-  if (least >= FAR) return [h("strong", {}, `more than ${FAR} days`)];
-  return ["about ", h("strong", {}, most >= FAR ? `${least} days or more` : least === most ? `${least} days` : `${least}–${most} days`)];
+  if (least >= FAR) return [h("strong", {}, text("lasting.far", { count: FAR }))];
+  const exactly = least === most ? text("days", { count: least }) : text("lasting.range", { least: String(least), most: String(most) });
+  return rich("lasting.about", { days: h("strong", {}, most >= FAR ? text("lasting.or_more", { count: least }) : exactly) });
 }
 
 /**

@@ -1,4 +1,4 @@
-// Types for a host product that embeds the elements. It takes this file and api.d.ts from /usage/ into its project.
+// Types for a host product that embeds the elements. It takes this file, api.d.ts and texts.d.ts from /usage/ into its project.
 
 /** What an element tells, as an event on the element itself: it does not bubble. */
 interface CreditwellEvents {
@@ -6,16 +6,32 @@ interface CreditwellEvents {
   "creditwell-balance": CustomEvent<Api.Balance>;
   /** New entries of the activity; `more` where there are some that are not told. */
   "creditwell-activity": CustomEvent<{ items: Api.ActivityItem[]; more: boolean }>;
+  /** A purchase that has come to its end: `state` is "credited", "failed" or "expired". */
+  "creditwell-purchase": CustomEvent<Api.Purchase>;
+  /** The settings of automatic top-ups, saved a moment ago. */
+  "creditwell-top-up": CustomEvent<Api.TopUp>;
+  /** A request that failed: `code` is the API's. Where it can, the element tries again by itself; `status` is 0 where nobody answered. */
+  "creditwell-error": CustomEvent<{ code: string; status: number; message: string }>;
   /** How the line to the server is. */
   "creditwell-link": CustomEvent<"live" | "connecting" | "offline" | "ended">;
   /** The sign-in has ended, or was refused: `code` is the API's. Nothing is asked for any more until there is a new session. */
   "creditwell-ended": CustomEvent<{ code: string; status: number; message: string }>;
 }
 
+type CreditwellGetText = <Key extends keyof CreditwellTexts>(
+  key: Key,
+  params: { readonly [Name in keyof CreditwellTexts[Key]]: string },
+) => string | undefined;
+
 /** What all elements have in common. */
 interface CreditwellElement extends HTMLElement {
   /** A token, or a promise of one; called whenever one is needed. Elements with the same function and team share one stream. */
   set getToken(getToken: () => string | Promise<string>);
+  /**
+   * Texts of the host's own: asked for each text by its name, with what is filled in as it would be shown. What it gives may name that
+   * in {braces}, too; undefined leaves ours. The names and parameters are those of `CreditwellTexts`, in texts.d.ts.
+   */
+  set getText(getText: CreditwellGetText | null);
   /** A session to share by hand; null where nobody is signed in. */
   set session(session: CreditwellSession | null);
   addEventListener<Name extends keyof CreditwellEvents>(

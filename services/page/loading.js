@@ -1,7 +1,7 @@
 // Loading that goes on until it works: it says what is the matter, and when it tries again.
 
 import { h } from "./dom.js";
-import { sentence } from "./words.js";
+import { Problem } from "./session.js";
 
 const AGAIN = [2, 4, 8]; // seconds
 const PATIENT = 15; // from then on
@@ -93,23 +93,36 @@ export function skeleton(label, ...widths) {
 /**
  * What did not load, why, and when it tries again. The seconds stand outside of what is read out.
  *
+ * @param {Words} words
  * @param {string} title
  * @param {Failed} state
  */
-export function failure(title, state) {
-  const why = h("div", { role: "alert" }, h("strong", {}, title), h("p", { class: "quiet" }, sentence(state.problem.message)));
+export function failure({ text, problem }, title, state) {
+  const why = h("div", { role: "alert" }, h("strong", {}, title), h("p", { class: "quiet" }, problem(state.problem)));
   const { again } = state;
   if (!again) return h("div", { class: "failure" }, why);
   const left = h("p", { class: "quiet number" });
-  const tell = () => (left.textContent = state.seconds ? `It tries again in ${state.seconds} s.` : "It tries again now.");
+  const tell = () => (left.textContent = state.seconds ? text("again.in", { seconds: String(state.seconds) }) : text("again.now"));
   state.tell = tell;
   tell();
-  return h("div", { class: "failure" }, why, left, h("button", { type: "button", onclick: () => again() }, "Try now"));
+  return h("div", { class: "failure" }, why, left, h("button", { type: "button", onclick: () => again() }, text("again.press")));
 }
 
 /**
  * A part of the page whose code did not come.
  *
+ * @param {Words} words
  * @param {string} title
  */
-export const missing = (title) => failure(title, { problem: { message: "Reload the page to try again." } });
+export const missing = (words, title) => failure(words, title, { problem: { message: words.text("reload") } });
+
+/**
+ * Code that comes when it is asked for; a Problem where it does not.
+ *
+ * @template Module
+ * @param {Promise<Module>} coming
+ */
+export const asked = (coming) =>
+  coming.catch(() => {
+    throw new Problem(0, { detail: "problem.unreachable" });
+  });

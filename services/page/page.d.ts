@@ -3,12 +3,31 @@
 /** What an element is filled with; what is missing or false is left out. */
 type Content = Node | string | false | null | undefined;
 
+/** A catalog of texts: those that count have a form for one and one for all other amounts. */
+type Texts = { readonly [Key in keyof CreditwellTexts]: "count" extends keyof CreditwellTexts[Key] ? { one: string; other: string } : string };
+
+/** What may stand in a text: `count` is an amount, everything else is shown as it is. */
+type Filled = Content | Content[] | number;
+
+/** Makes something of a text, by its name and what is filled in. */
+type Say<Made> = <Key extends keyof CreditwellTexts>(
+  key: Key,
+  ...filling: keyof CreditwellTexts[Key] extends never ? [] : [{ [Name in keyof CreditwellTexts[Key]]: Filled }]
+) => Made;
+
+/** Texts in which nothing is filled in. */
+type PlainKey = { [Key in keyof CreditwellTexts]: keyof CreditwellTexts[Key] extends never ? Key : never }[keyof CreditwellTexts];
+
+type GetText = (key: string, params: Record<string, string>) => string | null | undefined;
+
 /** Attributes, and listeners under names that begin with `on`. */
 type Properties = Record<string, unknown>;
 
 /** Words to show where something went wrong. */
 interface Said {
   message: string;
+  code?: string;
+  status?: number;
 }
 
 /** Where loading stands. What failed and is tried again says so by `again`. */
@@ -16,7 +35,7 @@ type Loading<T> = { phase: "loading" } | { phase: "ready"; value: T } | Failed;
 
 interface Failed {
   phase?: "error" | "refused";
-  problem: Said & { code?: string };
+  problem: Said;
   seconds?: number;
   again?: () => void;
   tell?: () => void;
@@ -26,7 +45,10 @@ interface Failed {
 interface News {
   balance: Api.Balance;
   activity: Came;
+  purchase: Api.Purchase;
+  "top-up": Api.TopUp;
   link: Link;
+  error: Problem;
   ended: Problem;
   changed: string;
   change: null;
@@ -48,6 +70,7 @@ type Row = import("./stacks.js").Row;
 type Series = import("./stacks.js").Series;
 type Session = import("./session.js").Session;
 type Stacks = import("./stacks.js").Stacks;
+type Words = import("./words.js").Words;
 type TopUpSettings = import("./elements/top-up-settings.js").TopUpSettings;
 
 interface HTMLElementTagNameMap {

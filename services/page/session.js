@@ -1,7 +1,8 @@
 // The way to the API: requests with the token in a header, and one stream of what changes.
 //
 // Events: `balance` and `activity` (detail: what came), `link` (detail: "live", "connecting", "offline" or "ended"), `ended` (detail: why),
-// `changed` (detail: the path of what was asked for before and is different now).
+// `changed` (detail: the path of what was asked for before and is different now), `error` (detail: why a request failed). Elements add
+// `purchase` and `top-up` (detail: what came of it).
 
 import { readEvents } from "./events.js";
 
@@ -27,7 +28,7 @@ const PATIENT = 15_000; // from then on
  * @typedef {Api.Commands[`${Method} ${Path}` & keyof Api.Commands]} Command
  */
 
-/** What the API refused, in its own words. `final`: asking again would not help; `wait`: it would, after so many seconds. */
+/** What the API refused, in its own words, or by the name of a text of ours where it said nothing. `final`: asking again would not help; `wait`: it would, after so many seconds. */
 export class Problem extends Error {
   /**
    * @param {number} status
@@ -35,7 +36,7 @@ export class Problem extends Error {
    * @param {number} [wait]
    */
   constructor(status, said, wait = 0) {
-    super(said.detail ?? said.title ?? `The server answered ${status}.`);
+    super(said.detail ?? said.title ?? "problem.unanswered");
     this.status = status;
     this.code = said.code ?? "unavailable";
     this.said = said;
@@ -156,7 +157,7 @@ export class Session extends EventTarget {
    */
   renew(path) {
     this.#shared.delete(path);
-    this.dispatchEvent(new CustomEvent("changed", { detail: path }));
+    this.tell("changed", path);
   }
 
   /**
@@ -179,11 +180,31 @@ export class Session extends EventTarget {
   /**
    * @param {string} path
    * @param {{ accept: string, signal?: AbortSignal, method?: string, body?: string | null, headers?: Record<string, string> }} how
+   * @returns {Promise<Response>}
    */
-  async fetch(path, { accept, signal, method = "GET", body = null, headers = {} }) {
+  async fetch(path, how) {
+    try {
+      return await this.#ask(path, how);
+    } catch (error) {
+      if (error instanceof Problem) this.tell("error", error);
+      throw error;
+    }
+  }
+
+  /**
+   * @template {keyof News} Name
+   * @param {Name} name
+   * @param {News[Name]} detail
+   */
+  tell(name, detail) {
+    this.dispatchEvent(new CustomEvent(name, { detail }));
+  }
+
+  /** @type {Session["fetch"]} */
+  async #ask(path, { accept, signal, method = "GET", body = null, headers = {} }) {
     const token = await this.#getToken();
     this.#claims = claimsOf(token);
-    if (!this.team) throw new Problem(401, { code: "unauthenticated", detail: "The token names no team." });
+    if (!this.team) throw new Problem(401, { code: "unauthenticated", detail: "problem.no_team" });
     const target = path.startsWith("v1/") ? path : this.ofTeam(path);
     let response;
     try {
@@ -197,7 +218,7 @@ export class Session extends EventTarget {
       });
     } catch (error) {
       if (/** @type {Error} */ (error).name === "AbortError") throw error;
-      throw new Problem(0, { detail: "The server did not answer." });
+      throw new Problem(0, { detail: "problem.unreachable" });
     }
     if (response.ok) return response;
     const said = await response.json().catch(() => ({}));
@@ -272,23 +293,23 @@ export class Session extends EventTarget {
     this.#position = event.id ?? this.#position;
     const detail = JSON.parse(event.data);
     if (event.type === "balance") this.balance = detail;
-    this.dispatchEvent(new CustomEvent(event.type, { detail }));
+    this.tell(/** @type {keyof News} */ (event.type), detail);
     // A stream without a position begins at its own head: what was recorded after the page was asked for and before that, it never tells.
-    if (isFirst) this.dispatchEvent(new CustomEvent("activity", { detail: { items: [], more: true } }));
+    if (isFirst) this.tell("activity", { items: [], more: true });
   }
 
   /** @param {Link} link */
   #say(link) {
     if (this.link === link) return;
     this.link = link;
-    this.dispatchEvent(new CustomEvent("link", { detail: link }));
+    this.tell("link", link);
   }
 
   /** @param {Thrown} problem */
   #end(problem) {
     this.close();
     this.#say("ended");
-    this.dispatchEvent(new CustomEvent("ended", { detail: problem }));
+    this.tell("ended", /** @type {Problem} */ (problem));
   }
 
   /**

@@ -2,7 +2,6 @@
 
 const NAMED_MAX = 6; // series with a colour of their own; the others are one
 const REST = "\u0000rest";
-const NOBODY = { feature: "Work under a hold", member: "No member" }; // held credits may be captured without a feature
 const PARTS = /** @type {const} */ ({ feature: "features", member: "members", value: "values" });
 
 /**
@@ -31,10 +30,11 @@ export const rounded = (number) => String(Math.round(number * 100) / 100);
 /**
  * Days without gaps, each with its amounts by series; the largest series are named, the others are one.
  *
+ * @param {Words} words
  * @param {Known} known
  * @param {StackedBy} by
  */
-export function stacked(known, by) {
+export function stacked({ text }, known, by) {
   const told = new Map(known.items.map((item) => [item.day, item]));
   const days = daysOf(known).map((day) => ({
     day,
@@ -49,9 +49,10 @@ export function stacked(known, by) {
     .map(([key]) => key);
   const named = ranked.length > NAMED_MAX + 1 ? ranked.slice(0, NAMED_MAX) : ranked;
   const names = { feature: known.features, member: known.members, value: new Map() }[by];
-  const nobody = { ...NOBODY, value: `No ${known.attribute}` }[by];
+  // Held credits may be captured without a feature.
+  const nobody = { feature: text("chart.held"), member: text("member.none"), value: text("chart.without", { attribute: known.attribute ?? "" }) }[by];
   const series = named.map((key, place) => ({ key, name: names.get(key) ?? (key || nobody), look: `s${place + 1}` }));
-  if (named.length < ranked.length) series.push({ key: REST, name: `${ranked.length - named.length} others`, look: "s7" });
+  if (named.length < ranked.length) series.push({ key: REST, name: text("chart.others", { count: ranked.length - named.length }), look: "s7" });
   for (const { amounts } of days) {
     const rest = ranked.slice(named.length).reduce((sum, key) => sum + (amounts.get(key) ?? 0), 0);
     if (named.length < ranked.length) amounts.set(REST, rest);

@@ -1,234 +1,16 @@
-// Numbers, dates and money as the reader's own language writes them. Words are the page's: English, also where a clock gives them.
+// What the page says, in one language: texts by their name, and the server's words in it.
 
-import { digitsOf } from "./currencies.js";
+import { Formats, isOne } from "./formats.js";
 
-const exact = new Intl.NumberFormat(undefined, { maximumFractionDigits: 9 }); // credits have six, rates and quantities nine
-const compact = new Intl.NumberFormat(undefined, { notation: "compact" });
-const change = new Intl.NumberFormat(undefined, { maximumFractionDigits: 6, signDisplay: "exceptZero" });
-const moment = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "numeric", minute: "2-digit" });
-const moments = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
-const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
-const dayInUtc = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", timeZone: "UTC" });
-const dayOfYear = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
-const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
-const hour = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
-const away = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
-const month = new Intl.DateTimeFormat("en", { month: "long", timeZone: "UTC" });
-
-const DAY = 86_400_000;
-const HOUR = 3_600_000;
-const MINUTE = 60_000;
+/** @typedef {{ language: string, texts: Texts, said: [english: string, own: string][], problems: Record<string, string> }} Translation */
 
 /**
- * Credits arrive as decimal strings and stay exact: they are never made a floating-point number.
+ * Several of something that a rate card names: its names are English, or whatever its author wrote.
  *
- * @param {string | number} text
+ * @param {string} name
+ * @param {string} quantity
  */
-export const credits = (text) => withMinus(exact.format(asNumber(text)));
-
-/**
- * The same in two pieces, so that the fraction may stand back: "4,224" and ".375".
- *
- * @param {string} text
- */
-export function creditsInTwo(text) {
-  const parts = exact.formatToParts(asNumber(text)).map(({ type, value }) => ({ type, value: withMinus(value) }));
-  const point = parts.findIndex(({ type }) => type === "decimal");
-  const [whole, fraction] = point < 0 ? [parts, []] : [parts.slice(0, point), parts.slice(point)];
-  return [whole, fraction].map((piece) => piece.map(({ value }) => value).join(""));
-}
-
-/**
- * "1 credit", "2 credits".
- *
- * @param {string} text
- */
-export const inCredits = (text) => `${credits(text)} ${isOne(text) ? "credit" : "credits"}`;
-
-/**
- * Credits beside an axis, where only their size matters.
- *
- * @param {number} number
- */
-export const creditsRoughly = (number) => compact.format(number);
-
-/**
- * A change of credits, with its sign.
- *
- * @param {string} text
- */
-export const creditsChange = (text) => withMinus(change.format(asNumber(text)));
-
-/**
- * A decimal string for Intl, which takes it as exact as it is.
- *
- * @param {string | number} text
- */
-const asNumber = (text) => /** @type {`${number}`} */ (text);
-
-/** @param {string} said */
-const withMinus = (said) => said.replace("-", "−"); // a hyphen is too short beside a plus
-
-/** @param {string} text */
-const isOne = (text) => /^-?1(\.0+)?$/.test(text);
-/** @param {string} text */
-export const isZero = (text) => !/[1-9]/.test(text);
-/** @param {string} text */
-export const isNegative = (text) => text.startsWith("-") && !isZero(text);
-
-/**
- * Two amounts of credits, exactly: a sum of decimal strings.
- *
- * @param {string} one
- * @param {string} other
- */
-export function plus(one, other) {
-  /** @param {string} text */
-  const micro = (text) => {
-    const [, sign, whole, part = ""] = /^(-?)(\d+)(?:\.(\d+))?$/.exec(text) ?? [];
-    return BigInt(`${sign}${whole}${part.padEnd(6, "0")}`);
-  };
-  const sum = micro(one) + micro(other);
-  const digits = String(sum < 0n ? -sum : sum).padStart(7, "0");
-  return `${sum < 0n ? "-" : ""}${digits.slice(0, -6)}.${digits.slice(-6)}`.replace(/\.?0+$/, "");
-}
-
-/** @param {string} text */
-export const when = (text) => moment.format(new Date(text));
-/** @param {string} text */
-export const whenExactly = (text) => moments.format(new Date(text));
-/** @param {string} text */
-export const onDay = (text) => day.format(new Date(text));
-/** @param {string} text */
-export const onDayOfYear = (text) => dayOfYear.format(new Date(text));
-/** @param {string} text */
-export const atTime = (text) => clock.format(new Date(text));
-/** @param {string} text */
-export const atHour = (text) => hour.format(new Date(text));
-
-/**
- * A month that is named without a day, `2026-11`: the team's, whatever the reader's calendar shows.
- *
- * @param {string} text
- */
-export const inMonth = (text) => month.format(new Date(`${text}-01T00:00:00Z`));
-
-/**
- * A day that is named without a time, `2026-11-23`: the same one wherever it is read.
- *
- * @param {string} text
- */
-export const onDate = (text) => dayInUtc.format(new Date(`${text}T00:00:00Z`));
-
-/**
- * "in 8 days", "in 3 hours"; days as a calendar counts them, because it stands beside a date.
- *
- * @param {string} text
- * @param {Date} [now]
- */
-export function until(text, now = new Date()) {
-  const then = new Date(text);
-  const left = then.getTime() - now.getTime();
-  if (left >= DAY) return away.format(Math.round((midnight(then) - midnight(now)) / DAY), "day"); // rounded: a day may have 23 hours
-  if (left >= HOUR) return away.format(Math.round(left / HOUR), "hour");
-  return away.format(Math.max(1, Math.round(left / MINUTE)), "minute");
-}
-
-/** @param {Date} date */
-const midnight = (date) => new Date(date).setHours(0, 0, 0, 0);
-
-/** @param {string} currency */
-function currencyFormat(currency) {
-  const digits = digitsOf(currency); // Stripe's, for it takes the money; browsers know other ones for some currencies
-  return new Intl.NumberFormat(undefined, { style: "currency", currency, minimumFractionDigits: digits, maximumFractionDigits: digits });
-}
-
-/** @param {Intl.NumberFormat} format */
-const places = (format) => format.resolvedOptions().maximumFractionDigits ?? 0;
-
-/**
- * Minor units as money; their digits are only moved, never calculated with.
- *
- * @param {Api.Money} money
- */
-export function money({ amount, currency }) {
-  const format = currencyFormat(currency);
-  return format.format(decimal(amount, places(format)));
-}
-
-/**
- * @param {number} amount
- * @param {number} digits
- * @returns {`${number}`}
- */
-function decimal(amount, digits) {
-  const text = String(Math.abs(amount)).padStart(digits + 1, "0");
-  const sign = amount < 0 ? "-" : "";
-  return asNumber(digits ? `${sign}${text.slice(0, -digits)}.${text.slice(-digits)}` : `${sign}${text}`);
-}
-
-/**
- * Numbers and money in a sentence that the server made, as the reader's language writes them: "24.00 USD" becomes "$24.00". A number behind
- * a # is a name.
- *
- * @param {string} said
- */
-export const inOwnNumbers = (said) =>
-  said.replace(/(?<![#\d])(\d[\d,]*(?:\.\d+)?)( [A-Z]{3}\b)?/g, (_, number, currency) => {
-    const plain = number.replaceAll(",", "");
-    return currency ? currencyFormat(currency.trim()).format(plain) : exact.format(plain);
-  });
-
-/**
- * What one credit costs, in a currency's own style with two digits more.
- *
- * @param {Api.Money & { credits: string }} pack
- */
-export function moneyEach({ amount, currency, credits: count }) {
-  const usual = places(currencyFormat(currency));
-  const format = new Intl.NumberFormat(undefined, { style: "currency", currency, minimumFractionDigits: usual + 2 });
-  return format.format(amount / 10 ** usual / Number(count));
-}
-
-/**
- * A field for money with its currency's sign on the side where the reader's language has it.
- *
- * @param {string} currency
- * @param {Node} field
- */
-export function withCurrency(currency, field) {
-  const parts = currencyFormat(currency).formatToParts(0);
-  const place = parts.findIndex(({ type }) => type === "currency");
-  const sign = parts[place]?.value ?? currency;
-  return place === 0 ? [sign, field] : [field, `\u00a0${sign}`];
-}
-
-/**
- * Minor units as they stand in a field: without a sign, and without empty cents.
- *
- * @param {Api.Money} money
- */
-export function moneyField({ amount, currency }) {
-  const digits = places(currencyFormat(currency));
-  const shown = amount % 10 ** digits ? digits : 0;
-  return new Intl.NumberFormat(undefined, { minimumFractionDigits: shown, maximumFractionDigits: shown }).format(decimal(amount, digits));
-}
-
-/** @type {Record<Api.Feature["per"], string>} */
-const PER = { use: "per use", second: "per second", character: "per character", token: "per token", gb_day: "per GB/day" };
-/** @type {Record<Api.Feature["per"], string>} */
-const UNITS = { use: "use", second: "second", character: "character", token: "token", gb_day: "GB-day" };
-
-/**
- * "per second", or "per image" where a use has a name; "per 1,000,000 tokens" where a price is for so many.
- *
- * @param {{ unit?: string | null, per: keyof typeof PER, for_units?: number }} feature
- */
-export function per(feature) {
-  const { for_units: many = 1 } = feature;
-  if (many > 1) return `per ${credits(many)} ${units(feature, String(many))}`;
-  return feature.unit ? `per ${feature.unit}` : PER[feature.per];
-}
+const several = (name, quantity) => name + (isOne(quantity) ? "" : "s");
 
 /**
  * The name of one of several quantities as people read it: "cached input tokens".
@@ -238,33 +20,8 @@ export function per(feature) {
  */
 export function quantityName(name, quantity = "") {
   const words = name.replaceAll("_", " ");
-  if (isOne(quantity)) return words;
-  return /(s|x|ch|sh)$/.test(words) ? `${words}es` : `${words}s`;
+  return /(s|x|ch|sh)$/.test(words) && !isOne(quantity) ? `${words}es` : several(words, quantity);
 }
-
-/**
- * "seconds", "images"; "image" where it is one.
- *
- * @param {{ unit?: string | null, per: keyof typeof UNITS }} feature
- * @param {string} quantity
- */
-export const units = (feature, quantity) => (feature.unit ?? UNITS[feature.per]) + (isOne(quantity) ? "" : "s");
-
-/** @type {Record<Api.Kind, string>} */
-export const TYPES = {
-  usage: "Feature usage",
-  usage_voided: "Usage taken back",
-  purchase: "Purchases",
-  top_up: "Top-ups",
-  refill: "Included usage refills",
-  grant: "Promotional credits",
-  adjustment: "Adjustments",
-  expiry: "Expired credits",
-  refund: "Refunds",
-  dispute: "Disputes",
-  top_up_failed: "Failed top-ups",
-  top_up_skipped: "Top-ups not made",
-};
 
 /**
  * A reason that the server gives, as a sentence.
@@ -275,9 +32,6 @@ export const sentence = (text) => (text ? `${capital(text)}${/[.!?]$/.test(text)
 
 /** @param {string} text */
 export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
-
-/** @param {Api.Card} card */
-export const cardName = ({ brand, last4 }) => `${capital(brand ?? "card")}\u00a0····\u00a0${last4 ?? "····"}`;
 
 /**
  * `tier=high, model=cinema` as people read it.
@@ -291,12 +45,188 @@ export const attributes = (known) =>
     .join(", ");
 
 /**
- * What to call each member, by id; of some the name was erased.
+ * A pattern for what the server says in English, "rate card {n}"; what is filled in is no part of its own.
  *
- * @param {Api.Team} team
+ * @param {string} english
  */
-export const memberNames = ({ members, erased }) =>
-  new Map([
-    ...erased.map((id) => /** @type {[string, string]} */ ([id, "Erased member"])),
-    ...members.map(({ id, name }) => /** @type {[string, string]} */ ([id, name])),
-  ]);
+function patternOf(english) {
+  const literal = english.replace(/[.*+?^$()|[\]\\]/g, "\\$&");
+  return new RegExp(`^${literal.replace(/\{(\w+)\}/g, "(?<$1>[^·]+?)")}$`, "i");
+}
+
+/** How one language says everything, in numbers as one place writes them. Its functions need no `this`. */
+export class Words extends Formats {
+  #texts;
+  #given;
+  #said;
+  #problems;
+  #rules;
+
+  /**
+   * @param {string} locale  whose numbers, dates and money
+   * @param {Translation} translation  of which language the words are: not always that of the locale
+   * @param {GetText | null} [getText]  a host's own texts
+   */
+  constructor(locale, { language, texts, said, problems }, getText = null) {
+    super(locale, language);
+    this.#texts = texts;
+    this.#given = getText;
+    this.#said = said.map(([english, own]) => /** @type {const} */ ([patternOf(english), own]));
+    this.#problems = problems;
+    this.#rules = new Intl.PluralRules(language);
+  }
+
+  /**
+   * A text of the catalog, or the host's own, filled in. `count` is an amount, and chooses between one and several.
+   *
+   * @type {Say<string>}
+   */
+  text = (key, ...[filling]) =>
+    this.#filled(key, filling ?? {})
+      .map((part) => (part instanceof Node ? part.textContent : part))
+      .join("");
+
+  /**
+   * The same where some of what is filled in are elements.
+   *
+   * @type {Say<Content[]>}
+   */
+  rich = (key, ...[filling]) => this.#filled(key, filling ?? {});
+
+  /**
+   * @param {keyof CreditwellTexts} key
+   * @param {Record<string, Filled>} filling
+   * @returns {Content[]}
+   */
+  #filled(key, filling) {
+    const template = this.#ofHost(key, filling) ?? this.#ours(key, filling);
+    const pieces = template.split(/\{(\w+)\}/).flatMap((piece, place) => {
+      if (place % 2 === 0) return piece;
+      const filled = filling[piece] ?? "";
+      return piece === "count" ? this.credits(String(filled)) : /** @type {Content | Content[]} */ (filled);
+    });
+    return pieces.filter((piece) => piece !== "");
+  }
+
+  /**
+   * @param {keyof CreditwellTexts} key
+   * @param {Record<string, Filled>} filling
+   */
+  #ours(key, filling) {
+    const text = this.#texts[key];
+    return typeof text === "string" ? text : text[this.#rules.select(Number(filling.count)) === "one" ? "one" : "other"];
+  }
+
+  /**
+   * A host's function may fail; the element is shown all the same.
+   *
+   * @param {keyof CreditwellTexts} key
+   * @param {Record<string, Filled>} filling
+   */
+  #ofHost(key, filling) {
+    if (!this.#given) return null;
+    const plain = Object.entries(filling).map(([name, value]) => [name, plainOf(value)]);
+    try {
+      const text = this.#given(key, Object.fromEntries(plain));
+      return typeof text === "string" ? text : null;
+    } catch (error) {
+      console.error(error);
+      return null;
+    }
+  }
+
+  /**
+   * What the server said, in the page's own language where it is known, with its numbers as the reader's language writes them.
+   *
+   * @param {string} english
+   */
+  said = (english) => this.inOwnNumbers(this.#translated(english));
+
+  /**
+   * Words that are partly the server's own, and partly those of a person or a bank: their numbers are left alone.
+   *
+   * @param {string} words
+   */
+  heard = (words) => this.#translated(words);
+
+  /** @param {string} english */
+  #translated(english) {
+    if (!this.#said.length) return english;
+    return (
+      this.#ofServer(english) ??
+      english
+        .split(" · ")
+        .map((part) => this.#ofServer(part) ?? part)
+        .join(" · ")
+    );
+  }
+
+  /**
+   * @param {string} english
+   * @returns {string | null}
+   */
+  #ofServer(english) {
+    for (const [pattern, own] of this.#said) {
+      const found = pattern.exec(english);
+      if (found) return own.replace(/\{(\w+)\}/g, (_, name) => this.#ofServer(found.groups?.[name] ?? "") ?? found.groups?.[name] ?? "");
+    }
+    return null;
+  }
+
+  /**
+   * Why something did not work, as a sentence.
+   *
+   * @param {Said} problem
+   */
+  problem = ({ message, code = "", status = 0 }) => {
+    if (message in this.#texts) return this.text(/** @type {"problem.unanswered"} */ (message), { status: String(status) });
+    return sentence(this.#problems[code] ?? this.said(message));
+  };
+
+  /**
+   * "1 credit", "2 credits".
+   *
+   * @param {string} text
+   */
+  inCredits = (text) => this.text("credits", { count: text });
+
+  /**
+   * "per second", or "per image" where a use has a name; "per 1,000,000 tokens" where a price is for so many.
+   *
+   * @param {{ unit?: string | null, per: Api.Feature["per"], for_units?: number }} feature
+   */
+  per = (feature) => {
+    const { for_units: many = 1 } = feature;
+    if (many > 1) return this.text("per.many", { many: this.credits(many), units: this.units(feature, String(many)) });
+    return feature.unit ? this.text("per.named", { unit: feature.unit }) : this.text(`per.${feature.per}`);
+  };
+
+  /**
+   * "seconds", "images"; "image" where it is one.
+   *
+   * @param {{ unit?: string | null, per: Api.Feature["per"] }} feature
+   * @param {string} quantity
+   */
+  units = ({ unit, per }, quantity) => (unit ? several(unit, quantity) : this.text(`unit.${per}`, { count: quantity }));
+
+  /** @param {Api.Card} card */
+  cardName = ({ brand, last4 }) => `${brand ? capital(brand) : this.text("card")}\u00a0····\u00a0${last4 ?? "····"}`;
+
+  /**
+   * What to call each member, by id; of some the name was erased.
+   *
+   * @param {Api.Team} team
+   */
+  memberNames = ({ members, erased }) =>
+    new Map([
+      ...erased.map((id) => /** @type {[string, string]} */ ([id, this.text("member.erased")])),
+      ...members.map(({ id, name }) => /** @type {[string, string]} */ ([id, name])),
+    ]);
+}
+
+/** @param {Filled} value */
+const plainOf = (value) =>
+  [value]
+    .flat()
+    .map((part) => (part instanceof Node ? part.textContent : String(part || "")))
+    .join("");

@@ -24,7 +24,7 @@ LISTEN = """element => {
     window.heard = [];
     element.addEventListener("creditwell-balance", ({ detail }) => heard.push(["balance", detail.available]));
 }"""
-CHART = {"/usage/elements/usage-chart.js", "/usage/stacks.js"}
+CHART = {"/usage/elements/usage-chart.js", "/usage/stacks.js", "/usage/texts/en-later.js"}
 
 
 async def findings(page: Page) -> list[str]:
@@ -244,14 +244,16 @@ async def test_amounts_stay_exact_and_are_written_and_read_as_the_readers_langua
 ) -> None:
     await running.begin()
     await running.tell(used(0.5), BOUGHT)
-    async with visiting(running, browser, locale="de-DE") as visit:
+    async with visiting(running, browser, locale="da-DK") as visit:
         page = await visit.open()
         await expect(visit.balance).to_contain_text("7.999,5")
 
         said = await page.evaluate(
             """async () => {
-                const { credits, inOwnNumbers, money, plus } = await import("/usage/words.js");
-                const { typed, typedMoney } = await import("/usage/amounts.js");
+                const { plus } = await import("/usage/formats.js");
+                const { wordsIn } = await import("/usage/language.js");
+                const { credits, inOwnNumbers, money } = await wordsIn("de-DE");
+                const { typed, typedMoney } = (await import("/usage/amounts.js")).reading("de-DE");
                 return [plus("9007199254740993", "0.000001"), plus("-1.5", "0.25"), typed("1.234,5"), typed("12 Äpfel"),
                     typedMoney("19,99", "usd"), typedMoney("19,999", "usd"), typedMoney("500", "jpy"),
                     credits("9007199254740993.000001"), money({ amount: 123456, currency: "eur" }),

@@ -9,14 +9,15 @@ from tests.support.api import Api
 from tests.support.page import visiting
 
 
-async def said(running: Api, browser: Browser, calls: str, **reader: Any) -> list[object]:
-    """What words.js answers to calls, in a reader's browser."""
+async def answers(running: Api, browser: Browser, calls: str, **reader: Any) -> list[object]:
+    """What the words of a reader's language answer to calls, in their browser."""
     async with visiting(running, browser, **reader) as visit:
         await visit.page.goto(f"{running.url}/usage")
-        answers: list[object] = await visit.page.evaluate(
-            f"async () => {{ const words = await import('/usage/words.js'); return [{calls}]; }}"
+        answered: list[object] = await visit.page.evaluate(
+            "async () => { const { wordsIn } = await import('/usage/language.js');"
+            f" const words = await wordsIn(navigator.language); return [{calls}]; }}"
         )
-        return answers
+        return answered
 
 
 @pytest.mark.parametrize(
@@ -35,18 +36,25 @@ async def test_how_long_until_a_date_is_counted_as_a_calendar_does(
 ) -> None:
     calls = f"words.until('{then}', new Date('{now}'))"
 
-    assert await said(running, browser, calls, timezone_id="Europe/Berlin") == [words]
+    assert await answers(running, browser, calls, timezone_id="Europe/Berlin") == [words]
 
 
-@pytest.mark.parametrize("locale", ["en-US", "de-DE", "ja-JP"])
-async def test_words_are_the_pages_own_whatever_language_writes_the_numbers(
-    running: Api, browser: Browser, locale: str
+@pytest.mark.parametrize(
+    ("locale", "said"),
+    [
+        ("en-US", ["in 30 days", "November"]),
+        ("de-AT", ["in 30 Tagen", "November"]),
+        ("ja-JP", ["in 30 days", "November"]),
+    ],
+)
+async def test_words_are_of_one_language_whichever_writes_the_numbers(
+    running: Api, browser: Browser, locale: str, said: list[str]
 ) -> None:
-    """The page is English: "in 30 Tagen" within an English sentence is neither."""
+    """What is not translated is English: "30 日後" within an English sentence is neither."""
     calls = "words.until('2026-12-30T12:00', new Date('2026-11-30T12:00')), words.inMonth('2026-11')"
 
-    told = await said(running, browser, calls, locale=locale, timezone_id="Asia/Tokyo")
-    assert told == ["in 30 days", "November"]
+    told = await answers(running, browser, calls, locale=locale, timezone_id="Asia/Tokyo")
+    assert told == said
 
 
 async def test_one_is_called_one(running: Api, browser: Browser) -> None:
@@ -55,4 +63,4 @@ async def test_one_is_called_one(running: Api, browser: Browser) -> None:
         words.units({image}, '1'), words.units({image}, '2'), words.units({{ per: 'gb_day' }}, '')"""
 
     told = ["1 credit", "−1 credit", "1.5 credits", "0 credits", "image", "images", "GB-days"]
-    assert await said(running, browser, calls) == told
+    assert await answers(running, browser, calls) == told

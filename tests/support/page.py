@@ -48,7 +48,7 @@ class Visit:
     async def open(self, role: str = "admin") -> Page:
         """The page, with everything loaded and the stream connected."""
         await self.page.goto(self.link(role))
-        await expect(self.page.get_by_text("Live · as of")).to_be_visible()
+        await expect(self.page.get_by_text(re.compile("^Live · "))).to_be_visible()
         await expect(self.activity.get_by_role("row").nth(1)).to_be_visible()
         return self.page
 

@@ -6,15 +6,17 @@ Nothing inline and nothing from elsewhere, so the policy can say so.
 """
 
 import re
+from collections.abc import Mapping
 from gzip import compress
 from hashlib import sha256
 from importlib.resources import files
 from mimetypes import guess_type
+from types import MappingProxyType
 from typing import NamedTuple
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from services.api.answers import names
 from services.api.context import ApiContext
@@ -28,12 +30,17 @@ HEADERS = {
     "content-security-policy": POLICY, "x-content-type-options": "nosniff", "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin", "cache-control": "no-cache",
 }  # fmt: skip
+FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
+ENTRY = "creditwell.js"  # what host products load
+OF_A_BUILD = re.compile(r"([0-9a-f]{16})/(.+)")
 INSECURE = (
     b'<aside class="insecure" aria-label="Warning">Insecure development: tokens are signed by a key that everybody knows. '
     b"Never run this for real teams.</aside>"
 )
 
-HOST_TYPES = frozenset({"api.d.ts", "host.d.ts"})  # for those who embed it; the others are for those who write the page
+HOST_TYPES = frozenset(
+    {"api.d.ts", "host.d.ts", "texts.d.ts"}
+)  # for those who embed it; the others are for those who write the page
 
 # A comment that has its lines to itself: types and words for those who write the page.
 # They are a sixth of what a browser would load.
@@ -80,6 +87,7 @@ def _file(body: bytes, kind: str | None) -> File:
 
 
 FILES = load_files()
+BUILD = sha256("".join(f"{name} {FILES[name].etag}\n" for name in sorted(FILES)).encode()).hexdigest()[:16]
 SHELL = FILES["usage.html"]
 INSECURE_SHELL = _file(SHELL.body.replace(b"<!-- insecure-dev -->", INSECURE), SHELL.kind)
 
@@ -93,16 +101,24 @@ async def get_usage_page(request: Request) -> Response:
 
 @routes.get("/usage/{path:path}")
 async def get_page_file(path: str, request: Request) -> Response:
-    """A style sheet, a script, an icon."""
-    if path not in FILES:
+    """A style sheet, a script, an icon.
+
+    What host products load leads to a path with the build's hash, below which browsers keep every file for ever. While
+    a fleet goes to another build, a process that is asked for a file of that build sends its own, not to be kept.
+    """
+    if path == ENTRY:
+        return RedirectResponse(f"{BUILD}/{ENTRY}", 307, headers=HEADERS)
+    of_a_build = OF_A_BUILD.fullmatch(path)
+    build, name = of_a_build.groups() if of_a_build else (None, path)
+    if name not in FILES:
         raise problem(404, "not_found", f"the page has no file {path!r:.80}")
-    return _send(FILES[path], request)
+    return _send(FILES[name], request, FOREVER if build == BUILD else {})
 
 
-def _send(file: File, request: Request) -> Response:
+def _send(file: File, request: Request, kept: Mapping[str, str] = MappingProxyType({})) -> Response:
     is_gzipped = "gzip" in request.headers.get("accept-encoding", "")
     etag = f'"{file.etag}{"-gzip" if is_gzipped else ""}"'
-    headers = {**HEADERS, "etag": etag, "vary": "Accept-Encoding"}
+    headers = {**HEADERS, **kept, "etag": etag, "vary": "Accept-Encoding"}
     if names(request.headers.getlist("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     if is_gzipped:

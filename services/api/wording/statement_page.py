@@ -11,15 +11,16 @@ from schemas.pricing import words_of
 from services.api.wording.links import receipt_link
 
 STYLE = """
-@page { size: auto; margin: 18mm 16mm; }
+@page { size: auto; margin: 18mm 16mm; @bottom-right { content: counter(page) " / " counter(pages); font: 8pt system-ui, sans-serif; } }
 body { font: 10pt/1.45 system-ui, sans-serif; color: #111; max-width: 178mm; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 16pt; margin: 0; } h2 { font-size: 11pt; margin: 1.6em 0 .4em; }
-p { margin: .2em 0; } .quiet { color: #555; } .hash { overflow-wrap: anywhere; }
+p { margin: .2em 0; } .quiet { color: #555; } .seal { margin-top: 1.4em; break-inside: avoid; }
 table { border-collapse: collapse; width: 100%; } caption { text-align: left; font-weight: 600; padding: 1.4em 0 .4em; }
 th, td { padding: .25em .6em .25em 0; border-bottom: 1px solid #ccc; text-align: left; vertical-align: top; }
 th { font-weight: 600; } .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; padding-right: 0; }
-.n + .n { padding-left: .8em; } tr.sum > * { font-weight: 600; border-bottom: 2px solid #111; }
+.n + * { padding-left: .8em; } .t { white-space: nowrap; } .id { overflow-wrap: anywhere; } tr.sum > * { font-weight: 600; border-bottom: 2px solid #111; }
 thead { display: table-header-group; } tr { break-inside: avoid; } caption { break-after: avoid; }
+tbody tr:first-child, tbody tr:last-child { break-before: avoid; }
 @media print { body { margin: 0; padding: 0; max-width: none; } a { color: inherit; text-decoration: none; } }
 """
 LABELS = {
@@ -32,6 +33,7 @@ KINDS = {
     "included": "Included in the plan", "purchased": "Bought", "topped_up": "Topped up", "promotional": "Granted",
     "adjusted": "Corrected", "reinstated": "Given back", "debt": "Below zero",
 }  # fmt: skip
+MARKS = {"#": " class=n", "@": " class=t", "=": " class=id"}  # numbers, instants, and ids, which may break anywhere
 ALWAYS_SHOWN = frozenset({"opening", "used", "closing"})
 
 Statement = Mapping[str, Any]
@@ -59,22 +61,22 @@ def statement_page(statement: Statement, names: PageNames) -> str:
     parts = (
         f"<h1>{escape(title)}</h1>",
         f"<p>{escape(names.team)} <span class=quiet>({escape(statement['team_id'])})</span></p>",
-        f"<p>{_minute(statement['starts_at'])} to {_minute(statement['ends_at'])}, plan {escape(statement['plan'])}</p>",
+        f"<p>{_minute(statement['starts_at'])} to {_minute(statement['ends_at'])} UTC, plan {escape(statement['plan'])}</p>",
         _balance(statement),
         _table("Used, by feature", ("Feature", "Quantity", "Unit", "#Uses", "#Credits"), _features(statement)),
         _table("Used, by member", ("Member", "#Uses", "#Credits", "#Taken back"), _members(statement, names)),
         _table(
-            "Payments", ("Paid (UTC)", "Payment", "#Credits", "#Gross", "#Tax", "#Went back", "Currency", "Receipt"),
+            "Payments", ("@Paid (UTC)", "=Payment", "#Credits", "#Gross", "#Tax", "Went back", "Currency", "Receipt"),
             _payments(statement, names),
         ),
         _table("Late, of earlier cycles", ("Cycle", "#Entries", "#Credits"), (tuple(one.values()) for one in statement["late"])),
         _table(
-            "Corrections", ("When (UTC)", "Entry", "Refers to", "#Credits"),
+            "Corrections", ("@When (UTC)", "=Entry", "=Refers to", "#Credits"),
             ((_minute(one["at"]), one["position"], one["refers_to"], one["credits"]) for one in statement["corrections"]),
         ),
         _table("Left at the end", ("Credits", "#Amount"), ((KINDS[kind], credits) for kind, credits in statement["left"].items())),
-        (f"<p class=quiet>Sealed at position {escape(sealed['position'])}, {_minute(sealed['recorded_at'])}. Signed "
-        f"checkpoint {sealed['checkpoint']} covers it; its SHA-256 is <span class=hash>{escape(sealed['sha256'])}</span>. "
+        (f"<p class='quiet seal'>Sealed at position {escape(sealed['position'])}, {_minute(sealed['recorded_at'])} UTC. Signed "
+        f"checkpoint {sealed['checkpoint']} covers it; its SHA-256 is <span class=id>{escape(sealed['sha256'])}</span>. "
         f"Log {escape(statement['log'])}.</p>"),
     )  # fmt: skip
     return (
@@ -118,26 +120,26 @@ def _payments(statement: Statement, names: PageNames) -> Iterable[Row]:
 
 
 def _table(caption: str, columns: Sequence[str], rows: Iterable[Row], *, sums: Sequence[int] = ()) -> str:
-    """A table, or nothing where it has no rows. A column whose name begins with # has numbers."""
-    numbers = [column.startswith("#") for column in columns]
+    """A table, or nothing where it has no rows. A mark before a column's name says what it has: see `MARKS`."""
+    looks = [MARKS.get(column[:1], "") for column in columns]
     body = [
-        f"<tr{' class=sum' if number in sums else ''}>{''.join(map(_cell, row, numbers))}</tr>"
+        f"<tr{' class=sum' if number in sums else ''}>{''.join(map(_cell, row, looks))}</tr>"
         for number, row in enumerate(rows)
     ]
     if not body:
         return ""
     head = "".join(
-        f"<th scope=col{' class=n' if is_number else ''}>{escape(column.lstrip('#'))}</th>"
-        for column, is_number in zip(columns, numbers, strict=True)
+        f"<th scope=col{look}>{escape(column[1:] if look else column)}</th>"
+        for column, look in zip(columns, looks, strict=True)
     )
     return f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
 
 
-def _cell(value: object, is_number: bool) -> str:  # noqa: FBT001 - mapped over two lists
+def _cell(value: object, look: str) -> str:
     text = value if isinstance(value, _Html) else escape("" if value is None else str(value))
-    return f"<td{' class=n' if is_number else ''}>{text}</td>"
+    return f"<td{look}>{text}</td>"
 
 
 def _minute(instant: str) -> str:
-    """An instant as people read it: `2026-11-23 10:15 UTC`."""
-    return escape(f"{instant[:16].replace('T', ' ')} UTC")
+    """An instant of UTC as people read it: `2026-11-23 10:15`."""
+    return escape(instant[:16].replace("T", " "))

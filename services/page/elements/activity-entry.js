@@ -1,26 +1,10 @@
-// A row of the activity, and what it says when it is opened: the rate, the formula, which credits paid.
+// A row of the activity. What it says when it is opened comes when it is asked for.
 
-import { openDialog } from "../dialog.js";
 import { h, icon } from "../dom.js";
-import { failure, loader, missing, skeleton } from "../loading.js";
+import { isNegative, isZero } from "../formats.js";
+import { asked, failure, loader, skeleton } from "../loading.js";
 import { css } from "../style.js";
-import {
-  attributes,
-  capital,
-  credits,
-  creditsChange,
-  inCredits,
-  inOwnNumbers,
-  isNegative,
-  isZero,
-  money,
-  onDayOfYear,
-  per,
-  quantityName,
-  TYPES,
-  when,
-  whenExactly,
-} from "../words.js";
+import { capital } from "../words.js";
 
 const MINUS = "M4 8h8";
 const PLUS = "M8 4v8M4 8h8";
@@ -43,6 +27,9 @@ const LOOKS = {
   top_up_failed: [CROSS, "warned"],
   top_up_skipped: [CROSS, "warned"],
 };
+
+/** The types of entries, in the order in which they are offered. */
+export const TYPES = /** @type {Api.Kind[]} */ (Object.keys(LOOKS));
 
 const MINUTE = 60_000;
 const SAID_BY_THE_SERVER = new Set(["usage", "purchase", "top_up", "refund", "dispute", "top_up_skipped"]); // other details are the words of a person or a bank
@@ -157,10 +144,12 @@ export const entryStyle = css`
  * @param {(id: string) => string} nameOf
  */
 export function entryRows(item, element, nameOf) {
+  const { words } = element;
+  const { when, whenExactly, creditsChange } = words;
   const why = h("tr", { class: "why", hidden: true }, h("td", { colspan: "4" }));
   const isLess = isNegative(item.credits);
   const [path, look] = (isLess && item.type === "adjustment" ? null : LOOKS[item.type]) ?? [MINUS, "used"];
-  const toggle = h("button", { type: "button", class: "what", "aria-expanded": "false" }, item.description);
+  const toggle = h("button", { type: "button", class: "what", "aria-expanded": "false" }, words.heard(item.description));
   toggle.addEventListener("click", () => {
     const opened = toggle.getAttribute("aria-expanded") !== "true";
     toggle.setAttribute("aria-expanded", String(opened));
@@ -168,12 +157,12 @@ export function entryRows(item, element, nameOf) {
     if (opened && !why.dataset.asked) explain(item, element, why);
   });
   const member = item.member_id && nameOf(item.member_id);
-  const detail = detailOf(item);
+  const detail = detailOf(words, item);
   const at = h("time", { datetime: item.recorded_at, title: whenExactly(item.recorded_at) }, when(item.recorded_at));
   const what = h(
     "div",
     {},
-    item.type !== "usage" && h("span", { class: "unseen" }, `${TYPES[item.type] ?? item.type}: `),
+    item.type !== "usage" && h("span", { class: "unseen" }, `${typeName(words, item.type)}: `),
     toggle,
     detail && h("span", { class: "quiet more" }, detail),
     h("span", { class: "quiet narrow" }, [when(item.recorded_at), member].filter(Boolean).join(" · ")),
@@ -181,27 +170,33 @@ export function entryRows(item, element, nameOf) {
   // The button is what keyboards and screen readers know; a pointer may hit the whole row, or mark its text.
   const row = h("tr", { class: "entry", "data-id": item.id });
   row.addEventListener("click", ({ target }) => !toggle.contains(/** @type {Node} */ (target)) && !getSelection()?.toString() && toggle.click());
-  const amount = isLess || isZero(item.credits) ? "amount number" : "amount number plus";
   row.append(
     h("td", { class: "at" }, at),
     h("td", { class: "event" }, h("div", { class: "told" }, h("span", { class: `mark ${look}` }, icon(path)), what)),
     h("td", { class: "member" }, member || "—"),
-    h("td", { class: amount }, creditsChange(item.credits)),
+    h("td", { class: `amount number${isLess || isZero(item.credits) ? "" : " plus"}` }, creditsChange(item.credits)),
   );
   return [row, why];
 }
 
 /**
+ * @param {Words} words
+ * @param {Api.Kind} type
+ */
+const typeName = ({ text }, type) => (TYPES.includes(type) ? text(`type.${type}`) : type);
+
+/**
  * The line below an entry's name. What a formula comes to stands in the column of credits. Usage goes by the feature's name, so its
  * type is said here; the names of all others say it.
  *
+ * @param {Words} words
  * @param {Api.ActivityItem} item
  */
-function detailOf({ type, detail, at, recorded_at: recorded }) {
+function detailOf(words, { type, detail, at, recorded_at: recorded }) {
   // Entries are in the order in which they were recorded, so that is the time which stands beside them.
-  const before = Date.parse(recorded) - Date.parse(at) >= MINUTE && `happened ${when(at)}`;
-  const said = detail && capital(SAID_BY_THE_SERVER.has(type) ? inOwnNumbers(detail.replace(/ = [\d.]+ credits?/, "")) : detail);
-  return [type === "usage" && TYPES.usage, said, before].filter(Boolean).join(" · ");
+  const before = Date.parse(recorded) - Date.parse(at) >= MINUTE && words.text("entry.happened", { when: words.when(at) });
+  const said = detail && capital(SAID_BY_THE_SERVER.has(type) ? words.said(detail.replace(/ = [\d.]+ credits?/, "")) : words.heard(detail));
+  return [type === "usage" && words.text("type.usage"), said, before].filter(Boolean).join(" · ");
 }
 
 /**
@@ -210,109 +205,23 @@ function detailOf({ type, detail, at, recorded_at: recorded }) {
  * @param {HTMLTableRowElement} why
  */
 function explain(item, element, why) {
+  const { text } = element.words;
   const place = /** @type {Element} */ (why.firstElementChild);
-  const load = loader((/** @type {Loading<Api.Entry>} */ state) => {
+  const load = loader((/** @type {Loading<Element>} */ state) => {
     if (state.phase === "ready") {
       why.dataset.asked = "yes";
-      place.replaceChildren(explanation(state.value, element));
+      place.replaceChildren(state.value);
     } else if (state.phase === "loading") {
-      place.replaceChildren(skeleton("The entry is loading", "half", "half", "half", "half"));
+      place.replaceChildren(skeleton(text("entry.loading"), "half", "half", "half", "half"));
     } else {
-      place.replaceChildren(failure("The entry did not load.", state));
+      place.replaceChildren(failure(element.words, text("entry.failed"), state));
     }
   }, why);
-  load(() => element.session.get(`/entries/${encodeURIComponent(item.id)}`));
-}
-
-/**
- * @param {Api.Entry} entry
- * @param {CreditsElement} element
- */
-function explanation(entry, element) {
-  const { price, paid_by: paid, charge } = entry;
-  const came = entry.recorded_at === entry.at ? "" : `, recorded ${when(entry.recorded_at)}`;
-  /** @type {(false | null | "" | [string, Content | Content[]])[]} */
-  const lines = [
-    ["When", whenExactly(entry.at) + came],
-    price && ["Rate", rate(price, element)],
-    price && ["Formula", formula(price)],
-    paid.length > 0 && [paidBy(entry), paid.map((one) => lot(one, isNegative(entry.balance_after)))],
-    charge && ["Charge", charged(charge)],
-    ["Balance after", credits(entry.balance_after)],
-    entry.taken_back_by && ["Since then", "Taken back"],
-    entry.corrects && entry.type === "usage" && ["Replaces", "Usage that was taken back"],
-  ];
-  return h(
-    "dl",
-    { class: "explanation" },
-    lines.map((line) => line && h("div", {}, h("dt", {}, line[0]), h("dd", {}, line[1]))),
-  );
-}
-
-/**
- * @param {Api.Price} price
- * @param {CreditsElement} element
- */
-function rate(price, element) {
-  const { name, rate_attributes: named, rate: each, rate_card: version, in_force_since: since } = price;
-  const what = Object.keys(named).length ? `${name}, ${attributes(named).toLowerCase()}` : name;
-  const look = h("button", { type: "button", class: "link", onclick: () => lookAtCard(element, version, since) }, `rate card ${version}`);
-  const cost = each ? `${inCredits(each)} ${per(price)}` : per(price);
-  return [`${what} · ${cost} · `, look, `, in force since ${onDayOfYear(since)}`];
-}
-
-/**
- * Of several quantities each has a line; what they come to together is rounded once, and stands below them.
- *
- * @param {Api.Price} price
- */
-function formula({ formula: whole, components, for_units: many }) {
-  if (components.length === 0) return inOwnNumbers(whole);
-  const each = components.map(({ quantity, used, rate: of, credits: part }) => {
-    const price = many > 1 ? `${credits(of)} per ${credits(many)}` : credits(of);
-    return h("div", { class: "part" }, `${credits(used)} ${quantityName(quantity, used)} × ${price} = ${inCredits(part)}`);
+  load(async () => {
+    const [{ explanation }, entry] = await Promise.all([
+      asked(import("./entry-explanation.js")),
+      element.session.get(`/entries/${encodeURIComponent(item.id)}`),
+    ]);
+    return explanation(entry, element);
   });
-  return [...each, inOwnNumbers(`together ${whole.slice(whole.lastIndexOf("=") + 2)}`)];
-}
-
-/**
- * The card that priced an entry, over the page, so that nobody loses the place.
- *
- * @param {CreditsElement} element
- * @param {number} version
- * @param {string} since
- */
-function lookAtCard(element, version, since) {
-  const card = h("rate-card", { plain: true, at: since });
-  const close = h("button", { type: "button", onclick: () => dialog.close() }, "Close");
-  const dialog = openDialog(element, { title: `Rate card ${version}` }, card, h("div", { class: "buttons" }, close));
-  card.session = element.session;
-  import("./rate-card.js").catch(() => card.replaceWith(missing("The rate card did not load.")));
-}
-
-/** @param {Api.Entry} entry */
-function paidBy({ type, credits: amount }) {
-  if (!isNegative(amount)) return type === "usage_voided" ? "Given back to" : "Paid off the negative balance";
-  return type === "usage" ? "Paid by" : "Taken from";
-}
-
-/**
- * @param {Api.PaidBy} paid
- * @param {boolean} isPastZero  whether the balance was below zero then: nothing else is red
- */
-function lot({ kind, name, gained_at: at, credits: amount }, isPastZero) {
-  const since = at ? `, ${onDayOfYear(at)}` : "";
-  const look = kind === "overdraft" && !isPastZero ? "additional" : kind;
-  return h("span", { class: "paid" }, h("span", { class: `chip ${look}` }, name + since), ` ${credits(amount)} `);
-}
-
-/**
- * The money behind the credits; its id and receipt, which tie it to a bank statement, are sent to admins and finance alone.
- *
- * @param {Api.Charge} charge
- */
-function charged({ charge_id: id, payment_intent_id: intent, receipt_url: receipt, ...amount }) {
-  const named = id ?? intent;
-  const link = receipt && h("a", { href: receipt, target: "_blank", rel: "noreferrer" }, "Open the receipt");
-  return [money(amount), named && h("span", { class: "quiet" }, ` · ${named}`), link && [" · ", link]].flat().filter(Boolean);
 }

@@ -2,11 +2,10 @@
 
 import { choices, h } from "../dom.js";
 import { CreditsElement } from "../element.js";
-import { DAYS, during, Filter } from "../filter.js";
+import { daysIn, during, Filter } from "../filter.js";
 import { failure, loader, skeleton } from "../loading.js";
 import { css } from "../style.js";
-import { credits, memberNames, TYPES } from "../words.js";
-import { entryRows, entryStyle } from "./activity-entry.js";
+import { entryRows, entryStyle, TYPES } from "./activity-entry.js";
 
 const PAGE = 25;
 const SKETCHED = 12; // lines of a list that is still to come
@@ -67,7 +66,7 @@ const sheet = css`
     .amount { white-space: nowrap; }
     .filters, .choices { width: 100%; }
     .choices label { flex: 1; justify-items: center; padding: 0 4px; }
-    select { flex: 1 1 120px; min-width: 0; max-width: none; }
+    select { flex: 1 1 140px; min-width: 0; max-width: none; padding-inline: 10px 28px; }
     .filters button { flex: 1 1 100%; }
   }
 `;
@@ -93,27 +92,36 @@ export class CreditActivity extends CreditsElement {
   #askedNames = Date.now();
   #body = h("div", { part: "body" });
   #shown = h("span", { class: "quiet number" });
-  #newer = h("button", { type: "button", onclick: () => this.#leaf(this.#before.pop() ?? null) }, "Newer");
-  #older = h("button", { type: "button", onclick: () => this.#leafOn() }, "Older");
-  #pages = h("nav", { "aria-label": "Pages of the activity", hidden: true }, this.#shown, h("span", {}, this.#newer, this.#older));
-  #days = choices({ legend: "Time range", name: "days", options: DAYS, value: this.#filter.days, onchange: (days) => this.#filter.set({ days }) });
-  #type = h("select", { "aria-label": "Event type" });
-  #member = h("select", { "aria-label": "Team member" });
-  #download = h("button", { type: "button", onclick: () => this.#save() }, "Download CSV");
+  #everybody = h("option", { value: "" }, this.say("activity.all_members"));
+  #newer = h("button", { type: "button", onclick: () => this.#leaf(this.#before.pop() ?? null) }, this.say("activity.newer"));
+  #older = h("button", { type: "button", onclick: () => this.#leafOn() }, this.say("activity.older"));
+  #pages = this.name(h("nav", { hidden: true }, this.#shown, h("span", {}, this.#newer, this.#older)), "activity.pages");
+  #days = choices({
+    legend: this.say("range"),
+    name: "days",
+    options: daysIn(this),
+    value: this.#filter.days,
+    onchange: (days) => this.#filter.set({ days }),
+  });
+  #type = this.name(h("select"), "activity.type");
+  #member = this.name(h("select"), "activity.member");
+  #download = h("button", { type: "button", onclick: () => this.#save() }, this.say("activity.download"));
 
   constructor() {
     super(sheet, entryStyle);
-    this.#type.append(new Option("All events", ""), ...Object.entries(TYPES).map(([value, name]) => new Option(name, value)));
-    this.#member.append(new Option("All members", ""));
+    this.#type.append(h("option", { value: "" }, this.say("activity.all_types")));
+    for (const type of TYPES) this.#type.append(h("option", { value: type }, this.say(`type.${type}`)));
+    this.#member.append(this.#everybody);
     this.#type.addEventListener("change", () => this.#filter.set({ type: this.#type.value }));
     this.#member.addEventListener("change", () => this.#filter.set({ member: this.#member.value }));
     const filters = h("div", { class: "filters" }, this.#days, this.#type, this.#member, this.#download);
-    const head = h("div", { class: "head" }, h("h2", {}, "Credit activity"), filters);
-    this.root.append(h("section", { class: "card", part: "card", "aria-label": "Credit activity" }, head, this.#body, this.#pages));
+    const head = h("div", { class: "head" }, h("h2", {}, this.say("activity.title")), filters);
+    this.root.append(this.name(h("section", { class: "card", part: "card" }, head, this.#body, this.#pages), "activity.title"));
   }
 
   /** @param {Session} session */
   begin(session) {
+    this.#drawn.clear(); // they may be in the words of another language
     this.#follow();
     this.hear("activity", (came) => this.#came(came));
     this.hear("changed", (path) => path === "" && this.#askNames(session));
@@ -148,8 +156,8 @@ export class CreditActivity extends CreditsElement {
    */
   #know(team) {
     const { members } = team;
-    this.#names = memberNames(team);
-    this.#member.replaceChildren(new Option("All members", ""), ...members.map(({ id, name }) => new Option(name, id)));
+    this.#names = this.words.memberNames(team);
+    this.#member.replaceChildren(this.#everybody, ...members.map(({ id, name }) => new Option(name, id)));
     this.#member.value = this.#filter.member;
     this.#drawn.clear();
     if (this.#items.length) this.#draw();
@@ -211,9 +219,9 @@ export class CreditActivity extends CreditsElement {
       this.#items = [];
       if (state.phase === "refused") this.#heard = null; // no answer is to come
       this.#pages.hidden = true;
-      this.#body.replaceChildren(failure("The activity did not load.", state));
+      this.#body.replaceChildren(failure(this.words, this.words.text("activity.failed"), state));
     } else if (!this.#items.length) {
-      this.#body.replaceChildren(skeleton("The activity is loading", ...Array(SKETCHED).fill("full")));
+      this.#body.replaceChildren(skeleton(this.words.text("activity.loading"), ...Array(SKETCHED).fill("full")));
     }
   }
 
@@ -222,14 +230,15 @@ export class CreditActivity extends CreditsElement {
     const shown = new Set(this.#items.map(({ id }) => id));
     for (const id of this.#drawn.keys()) if (!shown.has(id)) this.#drawn.delete(id);
     this.#count();
-    if (!this.#items.length) return this.#body.replaceChildren(nothing(this.#filter));
+    if (!this.#items.length) return this.#body.replaceChildren(nothing(this.words, this.#filter));
+    const { text } = this.words;
     const head = h(
       "tr",
       {},
-      h("th", { scope: "col", class: "at" }, "Date"),
-      h("th", { scope: "col", class: "event" }, "Event"),
-      h("th", { scope: "col", class: "member" }, "Team member"),
-      h("th", { scope: "col", class: "amount" }, "Credits"),
+      h("th", { scope: "col", class: "at" }, text("activity.date")),
+      h("th", { scope: "col", class: "event" }, text("activity.event")),
+      h("th", { scope: "col", class: "member" }, text("activity.member")),
+      h("th", { scope: "col", class: "amount" }, text("activity.credits")),
     );
     const rows = this.#items.flatMap((item) => this.#rows(item));
     for (const row of rows) row.classList.remove("fresh");
@@ -254,6 +263,7 @@ export class CreditActivity extends CreditsElement {
 
   /** Where one is among the pages; the buttons stay the same, so that who presses one keeps the focus. */
   #count() {
+    const { credits } = this.words;
     const first = this.#before.length * PAGE;
     this.#shown.textContent = this.#items.length ? `${credits(first + 1)}–${credits(first + this.#items.length)}` : "";
     this.#newer.disabled = !this.#before.length;
@@ -289,7 +299,7 @@ export class CreditActivity extends CreditsElement {
 
   #offer() {
     if (this.root.querySelector(".newer-came")) return;
-    const offer = h("button", { type: "button", class: "newer-came", onclick: () => this.#first() }, "New activity: go to the newest");
+    const offer = h("button", { type: "button", class: "newer-came", onclick: () => this.#first() }, this.words.text("activity.new"));
     this.#body.prepend(offer);
   }
 
@@ -302,7 +312,7 @@ export class CreditActivity extends CreditsElement {
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
     } catch (problem) {
-      this.#body.prepend(failure("The download failed.", { problem: /** @type {Thrown} */ (problem) }));
+      this.#body.prepend(failure(this.words, this.words.text("activity.download_failed"), { problem: /** @type {Thrown} */ (problem) }));
     } finally {
       this.#download.disabled = false;
     }
@@ -333,10 +343,14 @@ function isAfter({ id }, { id: other }) {
   return position > before || (position === before && part > itsPart);
 }
 
-/** @param {Filter} filter */
-function nothing({ days, type, member }) {
-  const said = type || member ? "Nothing matches" : "No activity";
-  return h("div", { class: "empty" }, h("strong", {}, `${said} ${during(days)}`), h("p", { class: "quiet" }, "Usage appears here within a second."));
+/**
+ * @param {Words} words
+ * @param {Filter} filter
+ */
+function nothing(words, { days, type, member }) {
+  const { text } = words;
+  const said = text(type || member ? "activity.no_match" : "activity.none", { during: during(words, days) });
+  return h("div", { class: "empty" }, h("strong", {}, said), h("p", { class: "quiet" }, text("activity.soon")));
 }
 
 customElements.define("credit-activity", CreditActivity);

@@ -3,9 +3,9 @@
 import { h } from "../dom.js";
 import { CreditsElement } from "../element.js";
 import { lasting, usedByDay } from "../forecast.js";
+import { isNegative, isZero } from "../formats.js";
 import { failure, loader, skeleton } from "../loading.js";
 import { css } from "../style.js";
-import { atTime, credits, creditsInTwo, isNegative, isZero, onDay, until, whenExactly } from "../words.js";
 
 const QUARTERS = 4;
 
@@ -120,14 +120,6 @@ const sheet = css`
   .foot strong { color: var(--text); }
 `;
 
-/** @type {Record<Link, (at: string) => string>} */
-const LINKS = {
-  live: (at) => (at ? `Live · as of ${at}` : "Live"),
-  connecting: (at) => (at ? `Connecting · as of ${at}` : "Connecting"),
-  offline: (at) => (at ? `Offline, trying again · as of ${at}` : "Offline, trying again"),
-  ended: (at) => (at ? `Your sign-in has ended · as of ${at}` : "Your sign-in has ended"),
-};
-
 export class CreditBalance extends CreditsElement {
   #load = loader((/** @type {Loading<Api.Balance>} */ state) => this.#show(state), this);
   #pace = loader((/** @type {Loading<number[]>} */ state) => state.phase === "ready" && this.#know(state.value), this);
@@ -139,8 +131,8 @@ export class CreditBalance extends CreditsElement {
 
   constructor() {
     super(sheet);
-    const head = h("div", { class: "head" }, h("h2", {}, "Balance"), this.#live, this.#said);
-    this.root.append(h("section", { class: "card", part: "card", "aria-label": "Balance" }, head, this.#body));
+    const head = h("div", { class: "head" }, h("h2", {}, this.say("balance.title")), this.#live, this.#said);
+    this.root.append(this.name(h("section", { class: "card", part: "card" }, head, this.#body), "balance.title"));
   }
 
   /** @param {Session} session */
@@ -160,9 +152,9 @@ export class CreditBalance extends CreditsElement {
     } else if (this.session.balance) {
       return; // the stream was faster; what it said stays
     } else if (state.phase === "loading") {
-      this.#body.replaceChildren(skeleton("The balance is loading", "big", "full", "half"));
+      this.#body.replaceChildren(skeleton(this.words.text("balance.loading"), "big", "full", "half"));
     } else {
-      this.#body.replaceChildren(failure("The balance did not load.", state));
+      this.#body.replaceChildren(failure(this.words, this.words.text("balance.failed"), state));
     }
   }
 
@@ -174,26 +166,35 @@ export class CreditBalance extends CreditsElement {
 
   #showLink(asOf = this.session.balance?.as_of) {
     const { link } = this.session;
-    if (this.#live.dataset.link !== link) this.#said.textContent = LINKS[link]("");
+    const { text, atTime } = this.words;
+    const said = text(`link.${link}`);
+    if (this.#live.dataset.link !== link) this.#said.textContent = said;
     this.#live.dataset.link = link;
-    this.#live.textContent = LINKS[link](asOf ? atTime(asOf) : "");
+    this.#live.textContent = asOf ? text("link.as_of", { link: said, time: atTime(asOf) }) : said;
   }
 
   /** @param {Api.Balance} balance */
   #balance(balance) {
+    const { text, rich, credits, creditsInTwo } = this.words;
     const owed = isNegative(balance.additional);
-    const ofAllowance = isZero(balance.allowance) ? null : h("span", {}, ` of ${credits(balance.allowance)}`);
+    const ofAllowance = isZero(balance.allowance) ? null : h("span", {}, text("balance.of", { allowance: credits(balance.allowance) }));
     const parts = [
-      part("included", "Included", credits(balance.included), ofAllowance),
-      part("additional", "Additional", credits(balance.additional), owed && h("span", {}, " used beyond your balance")),
-      !isZero(balance.held) && part("held", "Held for running work", credits(balance.held)),
+      part("included", text("balance.included"), credits(balance.included), ofAllowance),
+      part("additional", text("balance.additional"), credits(balance.additional), owed && h("span", {}, text("balance.beyond"))),
+      !isZero(balance.held) && part("held", text("balance.held"), credits(balance.held)),
     ];
     const [whole, fraction] = creditsInTwo(balance.total);
     const total = h("span", { class: `number${isNegative(balance.total) ? " owed" : ""}` }, whole, fraction && h("small", {}, fraction));
-    const lasts = lasting(this.#used, balance);
-    const foot = [refill(balance), lasts && h("p", {}, "Lasts ", ...lasts, " at this pace")].filter(Boolean);
+    const long = lasting(this.words, this.#used, balance);
+    const foot = [refill(this.words, balance), long && h("p", {}, rich("balance.lasts", { long }))].filter(Boolean);
     this.#body.replaceChildren(
-      h("p", { class: "total", part: "total" }, total, h("span", { class: "unit" }, "credits"), balance.low && lowChip(balance)),
+      h(
+        "p",
+        { class: "total", part: "total" },
+        total,
+        h("span", { class: "unit" }, text("balance.credits")),
+        balance.low && lowChip(this.words, balance),
+      ),
       bar(balance),
       h("dl", {}, parts),
       ...(foot.length ? [h("div", { class: "foot" }, foot)] : []),
@@ -201,9 +202,14 @@ export class CreditBalance extends CreditsElement {
   }
 }
 
-/** @param {Api.Balance} balance */
-const lowChip = ({ available, low_below: below }) =>
-  h("span", { class: "chip warn" }, isZero(available) || isNegative(available) ? "None left" : `Low: below ${credits(below)}`);
+/**
+ * @param {Words} words
+ * @param {Api.Balance} balance
+ */
+function lowChip({ text, credits }, { available, low_below: below }) {
+  const isNone = isZero(available) || isNegative(available);
+  return h("span", { class: "chip warn" }, isNone ? text("balance.none") : text("balance.low", { threshold: credits(below) }));
+}
 
 /**
  * @param {string} kind
@@ -254,12 +260,14 @@ function bar({ included, additional, held, allowance, low, low_below: below }) {
 /**
  * When the next refill comes, and of how much where that is not what this cycle was given: a plan of other credits counts from then.
  *
+ * @param {Words} words
  * @param {Api.Balance} balance
  */
-function refill({ next_refill_at: at, allowance, next_allowance: next }) {
+function refill({ rich, onDay, until, whenExactly }, { next_refill_at: at, allowance, next_allowance: next }) {
   if (!at) return null;
   const date = h("time", { datetime: at, title: whenExactly(at) }, h("strong", {}, onDay(at)));
-  return h("p", {}, "Next refill ", date, `, ${until(at)}`, next !== allowance && `, with ${credits(next)} credits`);
+  const told = { date, until: until(at) };
+  return h("p", {}, next === allowance ? rich("balance.refill", told) : rich("balance.refill_of", { ...told, count: next }));
 }
 
 customElements.define("credit-balance", CreditBalance);

@@ -87,30 +87,15 @@ const sheet = css`
   }
 `;
 
-// What to do when the page may not be shown, by the API's own code.
-/** @type {Record<string, string>} */
-const OUT = {
-  unauthenticated: "Your sign-in has ended or the link is incomplete. Open Usage from your product again.",
-  unknown_team: "This team does not exist yet, or your sign-in is for another one.",
-  forbidden: "Your sign-in is not meant for this page. Team members and finance may open it.",
-};
+const OUT = /** @type {const} */ (["unauthenticated", "unknown_team", "forbidden"]); // the API's codes for why the page may not be shown
 const UNSEEN = 250; // milliseconds
-/** @type {Record<Action, string>} */
-const ACTIONS = {
-  confirm: "Confirm payment",
-  card: "Change card",
-  add: "Add a card",
-  buy: "Buy credits",
-  enable: "Enable top-ups",
-  settings: "Configure top-ups",
-};
 
 export class CreditsUsage extends CreditsElement {
   #load = loader((/** @type {Loading<Api.Team>} */ state) => this.#show(state), this);
   #topUps = loader((/** @type {Loading<Api.TopUp>} */ state) => state.phase === "ready" && this.#warn({ topUp: state.value }), this);
   #about = h("p", { class: "quiet about" });
   #notice = h("div", { class: "notice", role: "status", hidden: true });
-  /** @type {Parameters<typeof bannerOf>[0]} */
+  /** @type {Parameters<typeof bannerOf>[1]} */
   #warned = {};
   #whole = h("div", {});
   /** @type {{ buy: BuyCredits, topUp: TopUpSettings } | null} */
@@ -122,7 +107,7 @@ export class CreditsUsage extends CreditsElement {
 
   /** @param {Session | null} session */
   begin(session) {
-    if (!session) return this.#out({ code: "unauthenticated" });
+    if (!session) return this.#out({ code: "unauthenticated", message: "" });
     this.hear("balance", (balance) => this.#warn({ balance }));
     this.hear("changed", (path) => path === "/top-up" && this.#topUps(() => session.share("/top-up"), { quietly: true }));
     this.hear("ended", (problem) => this.#out(problem));
@@ -144,60 +129,63 @@ export class CreditsUsage extends CreditsElement {
 
   /** @param {Session} session */
   #build(session) {
+    const { text } = this.words;
     const parts = { exportparts: "card, body, total, bar, button, dialog" };
     const [buy, balance, topUp] = [h("buy-credits", parts), h("credit-balance", parts), h("top-up-settings", parts)];
     const [chart, activity] = [h("usage-chart", parts), h("credit-activity", parts)];
     const rates = h("rate-card", { ...parts, hidden: true });
-    const more = h("button", { type: "button", class: "link more", "aria-expanded": "false" }, "See rate card");
+    const more = h("button", { type: "button", class: "link more", "aria-expanded": "false" }, text("usage.see_rates"));
     more.addEventListener("click", async () => {
-      await import("./rate-card.js").catch(() => rates.replaceChildren(h("div", { class: "card" }, missing("The rate card did not load."))));
+      await import("./rate-card.js").catch(() => rates.replaceChildren(h("div", { class: "card" }, missing(this.words, text("rates.failed")))));
       rates.hidden = !rates.hidden;
       more.setAttribute("aria-expanded", String(!rates.hidden));
-      more.textContent = rates.hidden ? "See rate card" : "Hide rate card";
+      more.textContent = text(rates.hidden ? "usage.see_rates" : "usage.hide_rates");
       if (rates.hidden) return;
       rates.session = session;
       rates.focus();
       rates.scrollIntoView({ block: "start" });
     });
     this.#parts = { buy, topUp };
-    const head = h("header", {}, h("div", { class: "who" }, h("h1", {}, "Usage"), this.#about), buy);
+    const head = h("header", {}, h("div", { class: "who" }, h("h1", {}, text("usage.title")), this.#about), buy);
     const first = h("div", { class: "first" }, balance, topUp);
     this.#whole.replaceChildren(this.#notice, head, h("div", { class: "all" }, first, chart, activity, more, rates));
+    this.#whole.lang = this.words.language;
     this.root.replaceChildren(this.#whole);
     activity.filter = chart.filter = new Filter();
     for (const part of [buy, balance, topUp, chart, activity]) part.session = session;
     // Nobody waits for the chart: it takes what it was given when it is there.
-    import("./usage-chart.js").catch(() => chart.replaceWith(h("div", { class: "card" }, missing("The chart did not load."))));
+    import("./usage-chart.js").catch(() => chart.replaceWith(h("div", { class: "card" }, missing(this.words, text("chart.failed")))));
   }
 
   /** @param {Loading<Api.Team>} state */
   #show(state) {
+    const { text } = this.words;
     if (state.phase === "ready") {
       const { name, plan_name: plan, members } = state.value;
-      const people = `${members.length}\u00a0${members.length === 1 ? "member" : "members"}`;
-      this.#about.textContent = [name, `${plan} plan`, members.length && people].filter(Boolean).join(" · ");
+      const people = text("usage.members", { count: members.length });
+      this.#about.textContent = [name, text("usage.plan", { plan }), members.length && people].filter(Boolean).join(" · ");
     } else if (state.phase === "refused") {
       this.#out(state.problem);
     } else {
-      this.#about.textContent = state.phase === "loading" ? "" : "The team's name did not load.";
+      this.#about.textContent = state.phase === "loading" ? "" : text("usage.unnamed");
     }
   }
 
   /**
    * What matters most, in words; members are told, too, and what they press tells them whom to ask.
    *
-   * @param {Parameters<typeof bannerOf>[0]} news
+   * @param {Parameters<typeof bannerOf>[1]} news
    */
   #warn(news) {
     Object.assign(this.#warned, news);
-    const banner = bannerOf(this.#warned);
+    const banner = bannerOf(this.words, this.#warned);
     const said = JSON.stringify(banner);
     if (this.#notice.dataset.said === said) return; // a status that is drawn anew is read out anew
     this.#notice.dataset.said = said;
     this.#notice.hidden = !banner;
     if (!banner) return;
     this.#notice.className = `notice ${banner.kind}${banner.saysWhy ? " says-why" : ""}`;
-    const act = h("button", { type: "button", onclick: () => this.#act(banner.action) }, ACTIONS[banner.action]);
+    const act = h("button", { type: "button", onclick: () => this.#act(banner.action) }, this.words.text(`banner.${banner.action}`));
     this.#notice.replaceChildren(h("p", {}, h("strong", {}, banner.title), ` ${banner.text}`), act);
   }
 
@@ -221,13 +209,13 @@ export class CreditsUsage extends CreditsElement {
     return action === "confirm" ? topUp.confirm() : topUp.changeCard();
   }
 
-  /** @param {{ code?: string, message?: string }} problem */
+  /** @param {Said} problem */
   #out(problem) {
     this.session?.close();
-    const said = OUT[problem.code ?? ""] ?? problem.message ?? "";
-    this.root.replaceChildren(
-      h("div", { class: "card out" }, h("h1", {}, "Usage"), failure("This page can't be shown.", { problem: { message: said } })),
-    );
+    const { text, language } = this.words;
+    const known = OUT.find((code) => code === problem.code);
+    const why = failure(this.words, text("out.title"), { problem: known ? { message: text(`out.${known}`) } : problem });
+    this.root.replaceChildren(h("div", { class: "card out", lang: language }, h("h1", {}, text("usage.title")), why));
   }
 }
 

@@ -1,12 +1,14 @@
 // <rate-card>: how many credits each feature costs, by category, with what it needs; what a piece of work would cost; and the cards
 // of other times.
 
-import { typed } from "../amounts.js";
+import { reading } from "../amounts.js";
 import { h } from "../dom.js";
 import { CreditsElement } from "../element.js";
+import { isZero } from "../formats.js";
 import { failure, loader, skeleton } from "../loading.js";
 import { css } from "../style.js";
-import { attributes, capital, credits, inCredits, isZero, onDayOfYear, per, quantityName, sentence, units } from "../words.js";
+import { attributes, capital, quantityName, sentence } from "../words.js";
+import "../texts/en-later.js";
 
 const PAUSE = 250; // milliseconds after the last key
 const QUANTITY_PLACES = 9;
@@ -102,13 +104,13 @@ export class RateCard extends CreditsElement {
 
   #load = loader((/** @type {Loading<Cards>} */ state) => this.#show(state), this);
   #body = h("div", { part: "body" });
-  #which = h("select", { "aria-label": "Which rate card", hidden: true });
+  #which = this.name(h("select", { hidden: true }), "rates.which");
 
   constructor() {
     super(sheet);
     this.#which.addEventListener("change", () => this.#look(this.#which.value));
-    const head = h("div", { class: "head" }, h("h2", { tabindex: "-1" }, "Rate card"), this.#which);
-    this.root.append(h("section", { class: "card", part: "card", "aria-label": "Rate card" }, head, this.#body));
+    const head = h("div", { class: "head" }, h("h2", { tabindex: "-1" }, this.say("rates.title")), this.#which);
+    this.root.append(this.name(h("section", { class: "card", part: "card" }, head, this.#body), "rates.title"));
   }
 
   begin() {
@@ -140,36 +142,45 @@ export class RateCard extends CreditsElement {
     if (state.phase === "ready") {
       this.#draw(state.value);
     } else if (state.phase === "loading") {
-      this.#body.replaceChildren(skeleton("The rate card is loading", "short", "full", "full"));
+      this.#body.replaceChildren(skeleton(this.words.text("rates.loading"), "short", "full", "full"));
     } else {
-      this.#body.replaceChildren(failure("The rate card did not load.", state));
+      this.#body.replaceChildren(failure(this.words, this.words.text("rates.failed"), state));
     }
   }
 
   /** @param {Cards} found */
   #draw({ cards, today, shown }) {
+    const { words } = this;
     /** @type {Span[]} */
     const spans = cards.map((card, place) => ({ ...card, until: cards[place + 1]?.effective_from }));
     const spanOf = (/** @type {Api.RateCard} */ { version }) => /** @type {Span} */ (spans.find((known) => known.version === version));
     const [span, now] = [spanOf(shown), spanOf(today)];
-    this.#which.replaceChildren(...spans.toReversed().map((known) => new Option(nameOf(known, now), known.effective_from, false, known === span)));
+    this.#which.replaceChildren(
+      ...spans.toReversed().map((known) => new Option(nameOf(words, known, now), known.effective_from, false, known === span)),
+    );
     this.#which.hidden = cards.length < 2;
     const after = spans[spans.indexOf(now) + 1];
     const next = span === now && after ? this.#announce(after) : "";
-    const about = h("p", { class: "quiet" }, `${lasted(span, now)} Amounts are credits.`, next);
-    const marks = h("p", { class: "quiet marks" }, legend(shown));
+    const about = h("p", { class: "quiet" }, `${lasted(words, span, now)} ${words.text("rates.credits")}`, next);
+    const marks = h("p", { class: "quiet marks" }, legend(words, shown));
     const others = span === now ? null : ratesOf(today);
-    const tables = shown.categories.map(({ name, features }) => category(name, features, others));
-    this.#body.replaceChildren(about, marks, h("div", { class: "all" }, tables), span === now ? calculator(this.session, today.categories) : "");
+    const tables = shown.categories.map(({ name, features }) => category(words, name, features, others));
+    this.#body.replaceChildren(about, marks, h("div", { class: "all" }, tables), span === now ? calculator(this, today.categories) : "");
   }
 
   /** @param {Api.RateCardDate} next */
   #announce({ version, effective_from: from }) {
-    const look = h("button", { type: "button", class: "link", onclick: () => this.#look(from) }, `card ${version}`);
-    return h("span", {}, ` From ${onDayOfYear(from)}, `, look, " takes its place.");
+    const { text, rich, onDayOfYear } = this.words;
+    const card = h(
+      "button",
+      { type: "button", class: "link", onclick: () => this.#look(from) },
+      text("rates.next_card", { version: String(version) }),
+    );
+    return h("span", {}, " ", rich("rates.next", { date: onDayOfYear(from), card }));
   }
 }
 
+const TITLES = /** @type {const} */ (["rates.feature", "rates.unit", "rates.amount"]);
 const NEW = "new"; // where today's card has no such rate
 
 /**
@@ -179,23 +190,26 @@ const NEW = "new"; // where today's card has no such rate
 const isAhead = ({ effective_from: from }, now) => from > now.effective_from; // both as the API writes instants
 
 /**
+ * @param {Words} words
  * @param {Span} card
  * @param {Span} now
  */
-function nameOf(card, now) {
-  const from = onDayOfYear(card.effective_from);
-  return `Card ${card.version}, ${card === now ? "in force" : isAhead(card, now) ? `from ${from}` : `until ${onDayOfYear(card.until ?? "")}`}`;
+function nameOf({ text, onDayOfYear }, card, now) {
+  const version = String(card.version);
+  if (card === now) return text("rates.option_now", { version });
+  if (isAhead(card, now)) return text("rates.option_from", { version, from: onDayOfYear(card.effective_from) });
+  return text("rates.option_until", { version, until: onDayOfYear(card.until ?? "") });
 }
 
 /**
+ * @param {Words} words
  * @param {Span} card
  * @param {Span} now
  */
-function lasted(card, now) {
-  const from = onDayOfYear(card.effective_from);
-  if (card === now) return `Card ${card.version}, in force since ${from}.`;
-  if (isAhead(card, now)) return `Card ${card.version}, announced: in force from ${from}.`;
-  return `Card ${card.version}, in force from ${from} until ${onDayOfYear(card.until ?? "")}.`;
+function lasted({ text, onDayOfYear }, card, now) {
+  const told = { version: String(card.version), from: onDayOfYear(card.effective_from) };
+  if (card === now) return text("rates.now", told);
+  return isAhead(card, now) ? text("rates.ahead", told) : text("rates.before", { ...told, until: onDayOfYear(card.until ?? "") });
 }
 
 /**
@@ -230,19 +244,22 @@ const ratesOf = ({ categories }) =>
 /**
  * The rates of a category; beside those that differ from today's stands what they cost today.
  *
+ * @param {Words} words
  * @param {string} name
  * @param {Api.Feature[]} features
  * @param {Map<string, string> | null} today
  */
-function category(name, features, today) {
+function category(words, name, features, today) {
   const head = h(
     "tr",
     { class: "unseen" },
-    ["Feature", "Unit", "Credits"].map((title) => h("th", { scope: "col" }, title)),
+    TITLES.map((title) => h("th", { scope: "col" }, words.text(title))),
   );
   const rows = features.flatMap((feature) =>
     feature.rates.flatMap((rate) =>
-      pricesOf(rate).map(([quantity, cost]) => row(feature, rate, [quantity, cost], today && (today.get(keyOf(feature, rate, quantity)) ?? NEW))),
+      pricesOf(rate).map(([quantity, cost]) =>
+        row(words, feature, rate, [quantity, cost], today && (today.get(keyOf(feature, rate, quantity)) ?? NEW)),
+      ),
     ),
   );
   return h("table", {}, h("caption", {}, name), h("thead", {}, head), h("tbody", {}, rows));
@@ -260,34 +277,41 @@ const planOf = (feature, rate) => rate.requires?.plan ?? feature.requires?.plan;
 const needsTopUps = (feature, rate) => feature.requires?.top_ups || rate.requires?.top_ups;
 /** @param {string} plan */
 const planChip = (plan) => h("span", { class: "chip plan" }, capital(plan));
-const topUpsChip = () => h("span", { class: "chip top-ups" }, "Top-ups");
+/** @param {Words} words */
+const topUpsChip = ({ text }) => h("span", { class: "chip top-ups" }, text("rates.top_ups"));
 
 /**
  * What the marks beside rates mean.
  *
+ * @param {Words} words
  * @param {Api.RateCard} card
  */
-function legend({ categories }) {
+function legend(words, { categories }) {
   const rates = categories.flatMap(({ features }) =>
     features.flatMap((feature) => feature.rates.map((rate) => /** @type {const} */ ([feature, rate]))),
   );
   const plans = [...new Set(rates.map(([feature, rate]) => planOf(feature, rate)))].filter((plan) => typeof plan === "string");
-  const named = plans.flatMap((plan) => [planChip(plan), ` needs the plan ${capital(plan)}. `]);
-  return rates.some(([feature, rate]) => needsTopUps(feature, rate)) ? [...named, topUpsChip(), " needs automatic top-ups to be enabled."] : named;
+  const named = plans.flatMap((plan) => [...words.rich("rates.needs_plan", { chip: planChip(plan), plan: capital(plan) }), " "]);
+  const isMarked = rates.some(([feature, rate]) => needsTopUps(feature, rate));
+  return isMarked ? [...named, ...words.rich("rates.needs_top_ups", { chip: topUpsChip(words) })] : named;
 }
 
 /**
+ * @param {Words} words
  * @param {Api.Feature} feature
  * @param {Api.Rate} rate
  * @param {[quantity: string, credits: string]} price
  * @param {string | null} today
  */
-function row(feature, rate, [quantity, cost], today) {
+function row(words, feature, rate, [quantity, cost], today) {
+  const { text, credits, per } = words;
   const plan = planOf(feature, rate);
   const notes = [
     plan && planChip(plan),
-    needsTopUps(feature, rate) && topUpsChip(),
-    today && today !== cost && h("span", { class: "chip number" }, today === NEW ? "not on today's card" : `today ${credits(today)}`),
+    needsTopUps(feature, rate) && topUpsChip(words),
+    today &&
+      today !== cost &&
+      h("span", { class: "chip number" }, today === NEW ? text("rates.not_today") : text("rates.today", { credits: credits(today) })),
   ].filter(Boolean);
   return h(
     "tr",
@@ -312,14 +336,15 @@ const rateName = ({ name }, { attributes: its = {} }) => name + (Object.keys(its
 /**
  * "What would this cost?" The server says so, and whether the team may: the page calculates no prices.
  *
- * @param {Session} session
+ * @param {CreditsElement} element
  * @param {Api.Category[]} categories
  */
-function calculator(session, categories) {
+function calculator({ session, words }, categories) {
+  const { text, credits } = words;
   const rates = categories.flatMap(({ features }) => features.flatMap((feature) => feature.rates.map((rate) => ({ feature, rate }))));
   const which = h(
     "select",
-    { "aria-label": "Feature" },
+    { "aria-label": text("rates.feature") },
     rates.map((known, place) => new Option(rateName(known.feature, known.rate), String(place))),
   );
   const fields = h("span", { class: "fields" });
@@ -330,17 +355,17 @@ function calculator(session, categories) {
     const known = rates[Number(which.value)];
     if (!known) return;
     const { feature, rate } = known;
-    const amounts = [...fields.querySelectorAll("input")].map((field) => amountIn(field, feature));
+    const amounts = [...fields.querySelectorAll("input")].map((field) => amountIn(words, field, feature));
     if (amounts.some(({ isAmount }) => !isAmount)) {
-      return cost.replaceChildren(`How many: write a number above 0, such as ${credits(LIKE)}.`);
+      return cost.replaceChildren(text("rates.not_a_number", { example: credits(LIKE) }));
     }
     await new Promise((resolve) => setTimeout(resolve, PAUSE));
     if (mine !== turn) return;
     const item = { feature: feature.feature, attributes: rate.attributes, ...measured(amounts) };
     const asked = amounts.map(({ quantity, unit }) => `${credits(quantity)} ${unit}`).join(", ");
     const said = await session.send("POST", "/quotes", { items: [item] }).then(
-      (quote) => answerOf(quote, asked),
-      ({ message }) => [sentence(message)],
+      (quote) => answerOf(words, quote, asked),
+      (problem) => [words.problem(problem)],
     );
     if (mine === turn) cost.replaceChildren(...said);
   };
@@ -348,23 +373,24 @@ function calculator(session, categories) {
     const known = rates[Number(which.value)];
     // What was typed stays: who compares two tiers asks about the same work.
     const before = new Map([...fields.querySelectorAll("input")].map(({ dataset, value }) => [dataset.quantity ?? "", value]));
-    fields.replaceChildren(...(known ? pricesOf(known.rate).flatMap(([name]) => field(name, before.get(name))) : []));
+    fields.replaceChildren(...(known ? pricesOf(known.rate).flatMap(([name]) => field(words, name, before.get(name))) : []));
     ask();
   };
   which.addEventListener("change", choose);
   fields.addEventListener("input", ask);
   choose();
-  return h("div", { class: "cost" }, h("strong", {}, "What would this cost?"), which, fields, cost);
+  return h("div", { class: "cost" }, h("strong", {}, text("rates.cost")), which, fields, cost);
 }
 
 /**
  * Where somebody writes how much it would be: once, or once for each quantity.
  *
+ * @param {Words} words
  * @param {string} name  of the quantity, where there are several
  * @param {string} [value]
  */
-function field(name, value = name ? "1000" : "30") {
-  const label = name ? `How many ${quantityName(name)}` : "How many";
+function field({ text }, name, value = name ? "1000" : "30") {
+  const label = name ? text("rates.how_many_of", { quantity: quantityName(name) }) : text("rates.how_many");
   const input = h("input", { type: "text", inputmode: "decimal", value, "aria-label": label, maxlength: "12", "data-quantity": name });
   return [input, h("span", {})];
 }
@@ -372,12 +398,13 @@ function field(name, value = name ? "1000" : "30") {
 /**
  * What stands in a field, which is marked where it is no amount; its unit is written behind it. Of several quantities one may be 0.
  *
+ * @param {Words} words
  * @param {HTMLInputElement} input
  * @param {Api.Feature} feature
  */
-function amountIn(input, feature) {
+function amountIn({ units, locale }, input, feature) {
   const name = input.dataset.quantity ?? "";
-  const quantity = typed(input.value, QUANTITY_PLACES);
+  const quantity = reading(locale).typed(input.value, QUANTITY_PLACES);
   const isAmount = quantity !== null && (name !== "" || !isZero(quantity));
   const unit = name ? quantityName(name, quantity ?? "") : units(feature, quantity ?? "");
   input.setAttribute("aria-invalid", String(!isAmount));
@@ -399,13 +426,14 @@ function measured(amounts) {
 /**
  * The amount that was asked about is read back: who typed another one sees it here.
  *
+ * @param {Words} words
  * @param {Api.Quote} quote
  * @param {string} asked
  */
-function answerOf({ items: [item] }, asked) {
+function answerOf({ text, said, inCredits }, { items: [item] }, asked) {
   if (!item) return [];
-  if (item.credits === null) return [sentence(item.detail)];
-  const why = item.detail ? `, but ${item.detail}` : "";
+  if (item.credits === null) return [sentence(said(item.detail ?? ""))];
+  const why = item.detail ? text("rates.but", { why: said(item.detail) }) : "";
   return [`${asked} = `, h("strong", {}, inCredits(item.credits)), h("span", { class: "quiet" }, item.allowed ? "" : why)];
 }
 

@@ -1,13 +1,13 @@
 // The dialog of <top-up-settings>: the rule as a sentence with gaps, and what it would mean before it is saved.
 
-import { typed, typedMoney } from "../amounts.js";
+import { reading } from "../amounts.js";
 import { openDialog, wrong } from "../dialog.js";
 import { choices, h } from "../dom.js";
 import { failure, loader, skeleton } from "../loading.js";
 import { newKey } from "../session.js";
 import { css } from "../style.js";
-import { credits, inOwnNumbers, money, moneyField, sentence, withCurrency } from "../words.js";
 import { foreseen, note } from "./top-up-meaning.js";
+import "../texts/en-later.js";
 
 const BEGIN_CAP = "200";
 const COOL_DOWN = 300; // seconds
@@ -80,16 +80,17 @@ const sheet = css`
 export function editTopUps(element, { enable }) {
   const sheets = element.root.adoptedStyleSheets;
   if (!sheets.includes(sheet)) sheets.push(sheet);
+  const { text } = element.words;
   const body = h("div", {});
-  const dialog = openDialog(element, { title: "Automatic top-ups" }, body);
+  const dialog = openDialog(element, { title: text("top_up.title") }, body);
   const load = loader((/** @type {Loading<Settings>} */ state) => {
     if (state.phase === "ready") {
       dialog.close();
       editKnown(element, state.value, { enable });
     } else if (state.phase === "loading") {
-      body.replaceChildren(skeleton("The settings are loading", "full", "half", "full"));
+      body.replaceChildren(skeleton(text("form.loading"), "full", "half", "full"));
     } else {
-      body.replaceChildren(failure("The settings did not load.", state));
+      body.replaceChildren(failure(element.words, text("form.failed"), state));
     }
   }, dialog);
   load(() => settingsOf(element.session));
@@ -110,12 +111,14 @@ async function settingsOf(session) {
  * @param {{ enable?: boolean, told?: Thrown | null }} [how]
  */
 function editKnown(element, { known, etag }, { enable = false, told = null } = {}) {
-  const { session } = element;
-  const fields = fieldsOf(known);
-  const on = h("input", { type: "checkbox", class: "switch", role: "switch", "aria-label": "Automatic top-ups", checked: known.enabled || enable });
+  const { session, words } = element;
+  const { text } = words;
+  const fields = fieldsOf(words, known);
+  const named = { role: "switch", "aria-label": text("top_up.title") };
+  const on = h("input", { type: "checkbox", class: "switch", ...named, checked: known.enabled || enable });
   const meaning = h("div", { class: "meaning", role: "status" });
-  const save = h("button", { class: "primary" }, "Save");
-  const cancel = h("button", { type: "button", onclick: () => dialog.close() }, "Cancel");
+  const save = h("button", { class: "primary" }, text("form.save"));
+  const cancel = h("button", { type: "button", onclick: () => dialog.close() }, text("cancel"));
   const gaps = h("div", { class: "meaning" }, fields.elements);
   let key = newKey();
   let turn = 0;
@@ -139,11 +142,11 @@ function editKnown(element, { known, etag }, { enable = false, told = null } = {
     fields.price.textContent = "…";
     const { body, problem, field } = wanted();
     fields.mark(field);
-    if (!body) return say(wrong({ message: problem }));
+    if (!body) return say(wrong(problem));
     if (!on.checked) {
       agreed = body;
       save.disabled = false;
-      return say(note("Top-ups are off. Nothing is charged, and your amounts are kept."));
+      return say(note(text("form.off")));
     }
     meaning.classList.add("old");
     await new Promise((resolve) => setTimeout(resolve, PAUSE));
@@ -151,11 +154,11 @@ function editKnown(element, { known, etag }, { enable = false, told = null } = {
     const said = await session.send("POST", "/top-up/simulate", body).catch((/** @type {Thrown} */ refusal) => refusal);
     if (mine !== turn) return;
     if (said instanceof Error)
-      return say(said.final ? wrong(inWords(said)) : failure("What this would charge is not known.", { problem: said, again: foresee }));
-    fields.price.textContent = said.each ? money(said.each) : "";
+      return say(said.final ? wrong(words.problem(said)) : failure(words, text("form.unforeseen"), { problem: said, again: foresee }));
+    fields.price.textContent = said.each ? words.money(said.each) : "";
     agreed = body;
     save.disabled = false;
-    say(...foreseen(said, body, known));
+    say(...foreseen(words, said, body, known));
   };
   /**
    * Somebody else was faster: what they saved is to be looked at before it is changed.
@@ -174,13 +177,14 @@ function editKnown(element, { known, etag }, { enable = false, told = null } = {
     /** @param {Thrown} problem */
     const fail = (problem) => {
       if (mine !== turn) return; // something else stands there now
-      say(wrong(inWords(problem)));
+      say(wrong(words.problem(problem)));
       save.disabled = false;
     };
     save.disabled = true;
     try {
-      if (agreed) await session.send("PUT", "/top-up", agreed, { key, headers: etag ? { "if-match": etag } : {} });
+      const saved = agreed && (await session.send("PUT", "/top-up", agreed, { key, headers: etag ? { "if-match": etag } : {} }));
       dialog.close();
+      if (saved) session.tell("top-up", saved);
       session.renew("/top-up");
     } catch (error) {
       const problem = /** @type {Thrown} */ (error);
@@ -194,12 +198,12 @@ function editKnown(element, { known, etag }, { enable = false, told = null } = {
   const dialog = openDialog(
     element,
     {
-      title: "Automatic top-ups",
+      title: text("top_up.title"),
       beside: on,
-      about: "Keeps work running. Nothing is charged until credits are low.",
+      about: text("form.about"),
       onsubmit: () => save.disabled || store(),
     },
-    told && wrong(inWords(told)),
+    told && wrong(words.problem(told)),
     gaps,
     meaning,
     h("div", { class: "buttons" }, cancel, save),
@@ -210,32 +214,43 @@ function editKnown(element, { known, etag }, { enable = false, told = null } = {
 /**
  * The gaps of the sentence, filled with what is in force, or with something sensible.
  *
+ * @param {Words} words
  * @param {Api.TopUp} known
  */
-function fieldsOf(known) {
+function fieldsOf(words, known) {
+  const { text, rich, credits, moneyField, withCurrency } = words;
+  const { typed, typedMoney } = reading(words.locale);
+  /**
+   * @param {string} amount
+   * @param {number} most
+   */
+  const isWhole = (amount, most) => {
+    const number = Number(typed(amount, 0) ?? "0");
+    return number >= 1 && number <= most;
+  };
   const fresh = !known.threshold;
   const { currency } = known.price;
   /**
    * @param {string | number} value
-   * @param {string} label
+   * @param {PlainKey} label
    * @param {Properties} [more]
    */
-  const text = (value, label, more = {}) =>
-    h("input", { type: "text", inputmode: "decimal", autocomplete: "off", maxlength: "16", "aria-label": label, value, ...more });
-  const threshold = text(credits(known.threshold ?? BEGIN.threshold), "Threshold");
-  const fixed = text(credits(known.credits ?? BEGIN.credits), "Credits to add");
-  const full = text(credits(known.restore_to ?? BEGIN.restore_to), "Fill up to");
-  const cap = text(known.monthly_cap ? moneyField(known.monthly_cap) : fresh ? BEGIN_CAP : "", "Most to charge in a month", {
+  const field = (value, label, more = {}) =>
+    h("input", { type: "text", inputmode: "decimal", autocomplete: "off", maxlength: "16", "aria-label": text(label), value, ...more });
+  const threshold = field(credits(known.threshold ?? BEGIN.threshold), "form.threshold");
+  const fixed = field(credits(known.credits ?? BEGIN.credits), "form.fixed");
+  const full = field(credits(known.restore_to ?? BEGIN.restore_to), "form.full");
+  const cap = field(known.monthly_cap ? moneyField(known.monthly_cap) : fresh ? BEGIN_CAP : "", "form.cap", {
     placeholder: moneyField({ amount: known.price.monthly_cap, currency }),
   });
-  const times = text(known.max_per_month ?? "", "Most top-ups in a month", { placeholder: "any" });
+  const times = field(known.max_per_month ?? "", "form.times", { placeholder: text("form.any") });
   const apart = known.cool_down_seconds ?? COOL_DOWN;
   const apartShown = credits(Math.round(apart / 60)); // who leaves it as it is keeps the seconds, too
-  const minutes = text(apartShown, "Minutes between two top-ups");
+  const minutes = field(apartShown, "form.minutes");
   const price = h("strong", { class: "price number" });
-  const adding = h("span", {}, "add ", fixed, " credits for ", price);
-  const filling = h("span", {}, "fill it up to ", full, " credits");
-  const several = h("p", { class: "quiet" }, "After a big drop, one charge adds that amount as often as needed to get back to the threshold.");
+  const adding = h("span", {}, rich("form.adds", { credits: fixed, price }));
+  const filling = h("span", {}, rich("form.fills", { credits: full }));
+  const several = h("p", { class: "quiet" }, text("form.drop"));
   /** @type {"add" | "fill"} */
   let how = known.restore_to ? "fill" : "add";
   const heard = new EventTarget();
@@ -249,33 +264,33 @@ function fieldsOf(known) {
   };
   choose(how);
   const kind = choices({
-    legend: "How many credits",
+    legend: text("form.how"),
     name: "how",
-    options: { add: "A fixed amount", fill: "Fill up" },
+    options: { add: text("form.how_add"), fill: text("form.how_fill") },
     value: how,
     onchange: choose,
   });
   const inputs = [threshold, fixed, full, cap, times, minutes];
-  for (const field of inputs) field.addEventListener("input", () => heard.dispatchEvent(new Event("input")));
+  for (const input of inputs) input.addEventListener("input", () => heard.dispatchEvent(new Event("input")));
 
-  /**
-   * @param {HTMLInputElement} field
-   * @param {string} how
-   */
-  const asking = (field, how) => ({ problem: `${field.getAttribute("aria-label")}: write ${how}.`, field });
+  /** @param {HTMLInputElement} input */
+  const nameOf = (input) => ({ field: input.ariaLabel ?? "" });
+  /** @param {HTMLInputElement} input */
+  const noNumber = (input) => ({ problem: text("form.number", { ...nameOf(input), example: credits(LIKE) }), field: input });
   /** @returns {Wanted} */
   const read = () => {
     const second = how === "add" ? fixed : full;
     const [low, added] = [typed(threshold.value), typed(second.value)];
     const [most, often] = [cap.value.trim(), times.value.trim()];
     const monthly = most ? typedMoney(most, currency) : null;
-    const number = `a number such as ${credits(LIKE)}`;
-    if (low === null) return asking(threshold, number);
-    if (added === null) return asking(second, number);
-    if (most && monthly === null) return asking(cap, `an amount of money such as ${moneyField(likeMoney(currency))}, or leave it empty`);
-    if (often && !isWhole(often, TIMES_MAX)) return asking(times, `a whole number from 1 to ${credits(TIMES_MAX)}, or leave it empty`);
+    if (low === null) return noNumber(threshold);
+    if (added === null) return noNumber(second);
+    if (most && monthly === null) return { problem: text("form.money", { ...nameOf(cap), example: moneyField(likeMoney(currency)) }), field: cap };
+    if (often && !isWhole(often, TIMES_MAX))
+      return { problem: text("form.whole_or_none", { ...nameOf(times), most: credits(TIMES_MAX) }), field: times };
     const keepsApart = minutes.value === apartShown;
-    if (!keepsApart && !isWhole(minutes.value, MINUTES_MAX)) return asking(minutes, `a whole number from 1 to ${credits(MINUTES_MAX)}`);
+    if (!keepsApart && !isWhole(minutes.value, MINUTES_MAX))
+      return { problem: text("form.whole", { ...nameOf(minutes), most: credits(MINUTES_MAX) }), field: minutes };
     const body = {
       enabled: true,
       threshold: low,
@@ -288,48 +303,20 @@ function fieldsOf(known) {
   };
   /** @param {HTMLInputElement} [wrongly] */
   const mark = (wrongly) => {
-    for (const field of inputs) field.setAttribute("aria-invalid", String(field === wrongly));
+    for (const input of inputs) input.setAttribute("aria-invalid", String(input === wrongly));
   };
   const elements = [
     kind,
     h(
       "p",
       { class: "sentence" },
-      "When available credits drop below ",
-      threshold,
-      ", ",
-      adding,
-      filling,
-      ", at most ",
-      h("span", { class: "money" }, withCurrency(currency, cap)),
-      " a\u00a0month.",
+      rich("form.rule", { threshold, adds: [adding, filling], cap: h("span", { class: "money" }, withCurrency(currency, cap)) }),
     ),
     several,
-    h(
-      "details",
-      {},
-      h("summary", {}, "More limits"),
-      h("p", { class: "sentence" }, "At most ", times, " top-ups a month, at least ", minutes, " minutes apart."),
-    ),
+    h("details", {}, h("summary", {}, text("form.more")), h("p", { class: "sentence" }, rich("form.limits", { times, minutes }))),
   ];
   return { elements, read, mark, price, hear: (/** @type {() => void} */ listener) => heard.addEventListener("input", listener) };
 }
 
 /** @param {string} currency */
 const likeMoney = (currency) => ({ amount: 123450, currency }); // in any currency: with decimals where it has some
-
-/**
- * @param {string} text
- * @param {number} most
- */
-const isWhole = (text, most) => {
-  const number = Number(typed(text, 0) ?? "0");
-  return number >= 1 && number <= most;
-};
-
-/**
- * What the server says of settings, as a sentence.
- *
- * @param {Said} problem
- */
-const inWords = ({ message }) => ({ message: sentence(inOwnNumbers(message)) });

@@ -5,22 +5,20 @@ import { h } from "../dom.js";
 import { CreditsElement } from "../element.js";
 import { failure, loader, skeleton } from "../loading.js";
 import { css } from "../style.js";
-import { cardName, credits, inMonth, inOwnNumbers, money, sentence } from "../words.js";
+import { sentence } from "../words.js";
 
 const RENEW_EVERY = 2_000; // milliseconds; a team may burn thousands of times a second
 /** @type {Set<Api.Kind>} */
 const TELLING = new Set(["top_up", "top_up_failed", "top_up_skipped", "purchase", "refund", "dispute"]);
-/** @type {Record<Api.TopUp["state"], [name: string, look: string]>} */
-const STATES = {
-  off: ["Off", ""],
-  on: ["On", "good"],
-  charging: ["Charging", "good"],
-  suspended: ["Paused", "warn"],
-  action_required: ["Action needed", "warn"],
+/** @type {Record<Api.TopUp["state"] | "cannot", string>} */
+const LOOKS = {
+  off: "",
+  on: "good",
+  charging: "good",
+  suspended: "warn",
+  action_required: "warn",
+  cannot: "warn", // switched on, and yet nothing would be charged: no card, a cap that is reached or too small
 };
-
-/** @type {[name: string, look: string]} */
-const CANNOT = ["Can't run", "warn"]; // switched on, and yet nothing would be charged: no card, a cap that is reached or too small
 
 const sheet = css`
   section.card {
@@ -80,8 +78,8 @@ export class TopUpSettings extends CreditsElement {
 
   constructor() {
     super(sheet);
-    const head = h("div", { class: "head" }, h("h2", {}, "Automatic top-ups"), this.#state);
-    this.root.append(h("section", { class: "card", part: "card", "aria-label": "Automatic top-ups" }, head, this.#body));
+    const head = h("div", { class: "head" }, h("h2", {}, this.say("top_up.title")), this.#state);
+    this.root.append(this.name(h("section", { class: "card", part: "card" }, head, this.#body), "top_up.title"));
   }
 
   begin() {
@@ -119,31 +117,32 @@ export class TopUpSettings extends CreditsElement {
       this.#known = state.value;
       this.#draw(state.value);
     } else if (state.phase === "loading") {
-      this.#body.replaceChildren(skeleton("Top-ups are loading", "full", "half", "short"));
+      this.#body.replaceChildren(skeleton(this.words.text("top_up.loading"), "full", "half", "short"));
     } else {
-      this.#body.replaceChildren(failure("The settings of top-ups did not load.", state));
+      this.#body.replaceChildren(failure(this.words, this.words.text("top_up.failed"), state));
     }
   }
 
   /** @param {Api.TopUp} known */
   #draw(known) {
-    const [name, look] = known.state === "on" && known.reason ? CANNOT : (STATES[known.state] ?? [known.state, ""]);
-    this.#state.className = `chip ${look}`;
-    this.#state.textContent = name;
-    const open = h("button", { type: "button", part: "button", onclick: () => this.open() }, known.enabled ? "Configure top-ups" : "Enable top-ups");
+    const { text, said, cardName } = this.words;
+    const state = known.state === "on" && known.reason ? "cannot" : known.state;
+    this.#state.className = `chip ${LOOKS[state]}`;
+    this.#state.textContent = text(`top_up.${state}`);
+    const open = h(
+      "button",
+      { type: "button", part: "button", onclick: () => this.open() },
+      text(known.enabled ? "top_up.configure" : "top_up.enable"),
+    );
     const { card } = known; // admins alone see whether there is one
-    const change = h("button", { type: "button", class: "link", onclick: () => this.changeCard() }, card ? "Change" : "Add a card");
-    const paysWith = !this.session.isAdmin ? h("span", {}) : h("span", { class: "quiet" }, card ? `${cardName(card)} ` : "No card yet. ", change);
+    const change = h("button", { type: "button", class: "link", onclick: () => this.changeCard() }, text(card ? "top_up.change" : "top_up.add_card"));
+    const paysWith = !this.session.isAdmin
+      ? h("span", {})
+      : h("span", { class: "quiet" }, `${card ? cardName(card) : text("top_up.no_card")} `, change);
     this.#body.replaceChildren(
-      h(
-        "p",
-        { class: "rule" },
-        known.enabled
-          ? rule(known)
-          : "Add credits when available credits drop below a threshold, so that work keeps running. Nothing is charged until then.",
-      ),
-      ...(known.enabled && known.reason ? [h("p", { class: "reason", part: "reason" }, sentence(inOwnNumbers(known.reason)))] : []),
-      ...(known.enabled ? spent(known) : []),
+      h("p", { class: "rule" }, known.enabled ? rule(this.words, known) : text("top_up.what")),
+      ...(known.enabled && known.reason ? [h("p", { class: "reason", part: "reason" }, sentence(said(known.reason)))] : []),
+      ...(known.enabled ? spent(this.words, known) : []),
       h("div", { class: "rest" }),
       h("div", { class: "foot" }, paysWith, open),
     );
@@ -152,15 +151,16 @@ export class TopUpSettings extends CreditsElement {
   /** Change the settings, or hear whom to ask. */
   async open() {
     await this.session.share("").catch(() => null);
+    const { text } = this.words;
     const enable = !this.#known?.enabled; // what the button says
     if (this.session.isAdmin) {
       const form = await import("./top-up-form.js").catch(() => null);
-      return form ? form.editTopUps(this, { enable }) : this.#fail("The settings did not open.", "Reload the page to try again.");
+      return form ? form.editTopUps(this, { enable }) : this.#fail(text("top_up.unopened"), { message: text("reload") });
     }
     askAnAdmin(this, {
-      title: "Ask an admin about top-ups",
-      what: "Only team admins can enable or change automatic top-ups.",
-      request: this.#known?.enabled ? "Could you have a look at our automatic top-ups?" : "Could you enable automatic top-ups for us?",
+      title: text("ask.top_up"),
+      what: text("ask.top_up_what"),
+      request: text(enable ? "ask.top_up_off" : "ask.top_up_on"),
     });
   }
 
@@ -191,18 +191,18 @@ export class TopUpSettings extends CreditsElement {
       await visitStripe(this.session, () => ask({ return_url: this.session.returnUrl }));
       return true;
     } catch (problem) {
-      this.#fail("That did not work.", /** @type {Thrown} */ (problem).message);
+      this.#fail(this.words.text("top_up.undone"), /** @type {Thrown} */ (problem));
       return false;
     }
   }
 
   /**
    * @param {string} title
-   * @param {string} message
+   * @param {Said} problem
    */
-  #fail(title, message) {
+  #fail(title, problem) {
     this.#body.querySelector(".failure")?.remove();
-    this.#body.prepend(failure(title, { problem: { message } }));
+    this.#body.prepend(failure(this.words, title, { problem }));
   }
 
   /** @param {string} id */
@@ -213,34 +213,38 @@ export class TopUpSettings extends CreditsElement {
   }
 }
 
-/** @param {Api.TopUp} known */
-function rule({ threshold, credits: fixed, restore_to: full, monthly_cap: cap, max_per_month: times, next_charge_preview: next }) {
-  /** @param {string} text */
-  const strong = (text) => h("strong", { class: "number" }, text);
-  const adds = fixed ? ["add ", strong(`${credits(fixed)} credits`)] : ["fill it up to ", strong(`${credits(full ?? "")} credits`)];
-  const price = fixed && next && next.credits === fixed ? [" for ", strong(money(next))] : [];
-  const often = times ? [`, at most ${times === 1 ? "once" : `${times} times`} a month`] : [];
-  const most = cap ? [", at most ", strong(money(cap)), " a\u00a0month"] : [];
-  const more = fixed ? [` After a big drop, one charge adds that amount as often as needed to get back to ${credits(threshold ?? "")}.`] : [];
-  return ["When available credits drop below ", strong(credits(threshold ?? "")), ", ", ...adds, ...price, ...most, ...often, ".", ...more];
+/**
+ * @param {Words} words
+ * @param {Api.TopUp} known
+ */
+function rule(words, { threshold, credits: fixed, restore_to: full, monthly_cap: cap, max_per_month: times, next_charge_preview: next }) {
+  const { text, rich, credits, inCredits, money } = words;
+  /** @param {string} said */
+  const strong = (said) => h("strong", { class: "number" }, said);
+  const price = fixed && next && next.credits === fixed ? rich("top_up.price", { price: strong(money(next)) }) : [];
+  const adds = fixed
+    ? rich("top_up.adds", { credits: strong(inCredits(fixed)), price })
+    : rich("top_up.fills", { credits: strong(inCredits(full ?? "0")) });
+  const most = cap ? rich("top_up.most", { cap: strong(money(cap)) }) : [];
+  const often = times ? text("top_up.often", { count: times }) : [];
+  const below = credits(threshold ?? "0");
+  const drop = fixed ? [" ", text("top_up.drop", { threshold: below })] : [];
+  return [...rich("top_up.rule", { threshold: strong(below), adds, most, often }), ...drop];
 }
 
 /**
  * How far the month has come towards its cap.
  *
+ * @param {Words} words
  * @param {Api.TopUp} known
  */
-function spent({ state, charged_this_month: charged, monthly_cap: cap }) {
+function spent({ text, money, inMonth }, { state, charged_this_month: charged, monthly_cap: cap }) {
   if (!charged) return [];
-  const times = charged.count === undefined ? "" : ` in ${charged.count} ${charged.count === 1 ? "charge" : "charges"}`;
-  const taken = ["charging", "action_required"].includes(state) ? "charged or under way" : "charged";
-  const said = h(
-    "p",
-    { class: "quiet" },
-    cap
-      ? `${money(charged)} of ${money(cap)} ${taken} in ${inMonth(charged.month)}`
-      : `${money(charged)} ${taken} in ${inMonth(charged.month)}${times}`,
-  );
+  const taken = ["charging", "action_required"].includes(state) ? "going" : "charged";
+  const told = { amount: money(charged), month: inMonth(charged.month) };
+  const { count } = charged;
+  const times = count === undefined ? text(`top_up.${taken}`, told) : text(`top_up.${taken}_in`, { ...told, count });
+  const said = h("p", { class: "quiet" }, cap ? text(`top_up.${taken}_of`, { ...told, cap: money(cap) }) : times);
   const bar = h("i", { "aria-hidden": "true" });
   if (cap) bar.style.backgroundSize = `${Math.min(100, (100 * charged.amount) / cap.amount)}% 100%`;
   return [h("div", { class: "spent" }, said, cap && bar)];

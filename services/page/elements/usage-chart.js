@@ -2,11 +2,11 @@
 
 import { choices, h, svg } from "../dom.js";
 import { CreditsElement } from "../element.js";
-import { DAYS, during, Filter } from "../filter.js";
+import { daysIn, during, Filter } from "../filter.js";
 import { failure, loader, skeleton } from "../loading.js";
 import { namesOf, rounded, scale, stacked } from "../stacks.js";
 import { css } from "../style.js";
-import { credits, creditsRoughly, memberNames, onDate } from "../words.js";
+import "../texts/en-later.js";
 
 const HEIGHT = 240;
 const LEFT = 44;
@@ -14,10 +14,9 @@ const BOTTOM = 26;
 const TOP = 10;
 const DATED = 48; // about as wide as a date
 const RENEW_EVERY = 4_000; // milliseconds, while usage streams in
-const BY = { feature: "By feature", member: "By member" };
 const OF = "of "; // before the name of an attribute that usage is counted by
-const AS = { chart: "Chart", table: "Table" };
 
+/** @typedef {"chart" | "table"} As */
 /** @typedef {Known & { member: string, zone: string, attributes: string[] }} Looked */
 
 const sheet = css`
@@ -192,11 +191,11 @@ export class UsageChart extends CreditsElement {
   #load = loader((/** @type {Loading<Looked>} */ state) => this.#show(state), this);
   #filter = new Filter();
   #body = h("div", { part: "body" });
-  /** @type {string}  one of BY, or an attribute */
+  /** @type {string}  "feature", "member", or an attribute */
   #by = "feature";
   #offered = "";
   #bySet = this.#choicesOf([]);
-  /** @type {keyof typeof AS} */
+  /** @type {As} */
   #as = "chart";
   /** @type {Looked | null} */
   #known = null;
@@ -204,16 +203,23 @@ export class UsageChart extends CreditsElement {
   /** @type {number | null} */
   #renewing = null;
   #resized = new ResizeObserver(([entry]) => entry && this.#fit(entry.contentRect.width));
-  #title = h("h2", {}, "Credits used");
+  #title = h("h2", {}, this.say("chart.title"));
   #zone = h("p", { class: "quiet zone" });
-  #scroll = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Credits used per day" });
-  #days = choices({ legend: "Time range", name: "days", options: DAYS, value: this.#filter.days, onchange: (days) => this.#filter.set({ days }) });
+  #scroll = this.name(h("div", { class: "scroll", tabindex: "0", role: "region" }), "chart.table");
+  #days = choices({
+    legend: this.say("range"),
+    name: "days",
+    options: daysIn(this),
+    value: this.#filter.days,
+    onchange: (days) => this.#filter.set({ days }),
+  });
 
   constructor() {
     super(sheet);
-    const as = choices({ legend: "Show as", name: "as", options: AS, value: this.#as, onchange: (chosen) => this.#showAs(chosen) });
+    const ways = { chart: this.say("chart.as_chart"), table: this.say("chart.as_table") };
+    const as = choices({ legend: this.say("chart.as"), name: "as", options: ways, value: this.#as, onchange: (chosen) => this.#showAs(chosen) });
     const head = h("div", { class: "head" }, this.#title, h("div", { class: "tools" }, this.#bySet, as, this.#days));
-    this.root.append(h("section", { class: "card", part: "card", "aria-label": "Credits used" }, head, this.#body, this.#zone));
+    this.root.append(this.name(h("section", { class: "card", part: "card" }, head, this.#body, this.#zone), "chart.title"));
     this.#resized.observe(this.#body);
   }
 
@@ -247,7 +253,7 @@ export class UsageChart extends CreditsElement {
           this.session.share(""),
         ]);
         const items = /** @type {Api.UsedOnDay[]} */ (used.items); // as asked for
-        return { ...used, items, member, zone: team.zone, features: namesOf(card), members: memberNames(team) };
+        return { ...used, items, member, zone: team.zone, features: namesOf(card), members: this.words.memberNames(team) };
       },
       { quietly: quietly && this.#known !== null },
     );
@@ -268,12 +274,12 @@ export class UsageChart extends CreditsElement {
       this.#offer(state.value.attributes);
       this.#draw();
     } else if (state.phase === "loading") {
-      if (!this.#known) this.#body.replaceChildren(skeleton("The chart is loading", "tall"));
+      if (!this.#known) this.#body.replaceChildren(skeleton(this.words.text("chart.loading"), "tall"));
     } else {
       this.#known = null;
-      this.#title.textContent = "Credits used";
+      this.#title.textContent = this.words.text("chart.title");
       this.#zone.textContent = "";
-      this.#body.replaceChildren(failure("The chart did not load.", state));
+      this.#body.replaceChildren(failure(this.words, this.words.text("chart.failed"), state));
     }
   }
 
@@ -284,9 +290,9 @@ export class UsageChart extends CreditsElement {
 
   /** @param {readonly string[]} attributes */
   #choicesOf(attributes) {
-    const more = attributes.map((name) => [OF + name, `By ${name.replaceAll("_", " ")}`]);
-    const options = { ...BY, ...Object.fromEntries(more) };
-    return choices({ legend: "Add up", name: "by", options, value: this.#by, onchange: (chosen) => this.#addUp(chosen) });
+    const more = attributes.map((name) => [OF + name, this.say("chart.by_attribute", { attribute: name.replaceAll("_", " ") })]);
+    const options = { feature: this.say("chart.by_feature"), member: this.say("chart.by_member"), ...Object.fromEntries(more) };
+    return choices({ legend: this.say("chart.add_up"), name: "by", options, value: this.#by, onchange: (chosen) => this.#addUp(chosen) });
   }
 
   /**
@@ -309,7 +315,7 @@ export class UsageChart extends CreditsElement {
     else this.#draw();
   }
 
-  /** @param {keyof typeof AS} as */
+  /** @param {As} as */
   #showAs(as) {
     this.#as = as;
     this.#draw();
@@ -325,23 +331,23 @@ export class UsageChart extends CreditsElement {
   #draw() {
     const attribute = this.#attribute();
     if (!this.#known || (attribute ?? this.#known.attribute) !== this.#known.attribute) return; // it is being asked for
-    const by = attribute === null ? /** @type {keyof typeof BY} */ (this.#by) : "value";
-    const data = stacked(this.#known, by);
+    const by = attribute === null ? /** @type {"feature" | "member"} */ (this.#by) : "value";
+    const { words } = this;
+    const { text, credits } = words;
+    const data = stacked(words, this.#known, by);
     const { days, zone } = this.#known;
-    const what = titleOf(this.#known);
+    const what = titleOf(words, this.#known);
     this.#title.textContent = data.total ? `${what}: ${credits(rounded(data.total))}` : what;
-    this.#zone.textContent = `${days === 1 ? "Today" : "Days"} in ${zone.replaceAll("_", " ")}`;
+    this.#zone.textContent = text(days === 1 ? "chart.today_in" : "chart.days_in", { zone: zone.replaceAll("_", " ") });
     if (!data.total) {
-      const said = [
-        h("strong", {}, `No usage ${days === 1 ? "today" : during(days)}`),
-        h("p", { class: "quiet" }, "Usage appears here as it happens."),
-      ];
+      const none = days === 1 ? text("chart.none_today") : text("chart.none", { during: during(words, days) });
+      const said = [h("strong", {}, none), h("p", { class: "quiet" }, text("chart.soon"))];
       this.#body.replaceChildren(h("div", { class: "empty" }, said));
     } else if (this.#as === "table") {
-      this.#scroll.replaceChildren(table(data)); // itself it stays, where it was scrolled to and with the focus
+      this.#scroll.replaceChildren(table(words, data)); // itself it stays, where it was scrolled to and with the focus
       if (!this.#scroll.isConnected) this.#body.replaceChildren(this.#scroll);
     } else {
-      this.#body.replaceChildren(data.days.length === 1 ? ranking(data) : chart(data, this.#width || 640));
+      this.#body.replaceChildren(data.days.length === 1 ? ranking(words, data) : chart(words, data, this.#width || 640));
     }
   }
 }
@@ -349,17 +355,22 @@ export class UsageChart extends CreditsElement {
 /**
  * The chart's days are those of the team's calendar, the last one today; the activity looks back by hours.
  *
+ * @param {Words} words
  * @param {Looked} looked
  */
-function titleOf({ days, member, members }) {
-  return `Credits used${days === 1 ? " today" : ""}${member ? ` by ${members.get(member) ?? member}` : ""}`;
+function titleOf({ text }, { days, member: id, members }) {
+  const member = members.get(id) ?? id;
+  if (member) return text(days === 1 ? "chart.today_by" : "chart.by", { member });
+  return text(days === 1 ? "chart.today" : "chart.title");
 }
 
 /**
+ * @param {Words} words
  * @param {Stacks} stacks
  * @param {number} width
  */
-function chart({ series, days, total }, width) {
+function chart(words, { series, days, total }, width) {
+  const { text, credits, creditsRoughly, onDate } = words;
   const { step, steps } = scale(Math.max(...days.map(({ sum }) => sum)));
   const [wide, high] = [width - LEFT, HEIGHT - TOP - BOTTOM];
   const slot = wide / days.length;
@@ -398,12 +409,17 @@ function chart({ series, days, total }, width) {
       ? svg("text", { x: isAtEdge ? width : middle, y: HEIGHT - 6, "text-anchor": isAtEdge ? "end" : "middle" }, onDate(row.day))
       : [];
     const column = svg("g", { class: "column" }, band, pieces, label);
-    column.addEventListener("pointerenter", () => showTip(tip, row, series, { middle, width }));
+    column.addEventListener("pointerenter", () => showTip(words, tip, row, series, { middle, width }));
     column.addEventListener("pointerleave", () => (tip.hidden = true));
     return column;
   });
   const most = days.reduce((one, other) => (other.sum > one.sum ? other : one));
-  const said = `${credits(rounded(total))} credits used in ${days.length} days, most on ${onDate(most.day)}: ${credits(rounded(most.sum))}. The table has the numbers of each day.`;
+  const said = text("chart.said", {
+    total: credits(rounded(total)),
+    days: String(days.length),
+    day: onDate(most.day),
+    most: credits(rounded(most.sum)),
+  });
   const drawing = svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": said }, grid, columns);
   return h(
     "figure",
@@ -419,12 +435,13 @@ function chart({ series, days, total }, width) {
 }
 
 /**
+ * @param {Words} words
  * @param {HTMLElement} tip
  * @param {Row} row
  * @param {Series[]} series
  * @param {{ middle: number, width: number }} place
  */
-function showTip(tip, row, series, { middle, width }) {
+function showTip({ credits, onDate }, tip, row, series, { middle, width }) {
   const lines = series.map(({ name, look }, n) => ({ name, look, value: row.values[n] ?? 0 })).filter(({ value }) => value > 0);
   tip.replaceChildren(
     h("strong", {}, `${onDate(row.day)} · ${credits(rounded(row.sum))}`),
@@ -442,9 +459,10 @@ function showTip(tip, row, series, { middle, width }) {
 /**
  * One day has no course; who used how much is what there is to see.
  *
+ * @param {Words} words
  * @param {Stacks} stacks
  */
-function ranking({ series, days: [row] }) {
+function ranking({ credits }, { series, days: [row] }) {
   const values = row?.values ?? [];
   const most = Math.max(...values);
   const lines = series.map(({ name, look }, n) => {
@@ -456,20 +474,23 @@ function ranking({ series, days: [row] }) {
   return h("div", { class: "rank" }, lines.flat());
 }
 
-/** @param {Stacks} stacks */
-function table({ series, days, total }) {
+/**
+ * @param {Words} words
+ * @param {Stacks} stacks
+ */
+function table({ text, credits, onDate }, { series, days, total }) {
   const sums = series.map((_, n) => days.reduce((sum, { values }) => sum + (values[n] ?? 0), 0));
   /** @param {number[]} values */
   const cells = (values) => values.map((value) => h("td", { class: "number" }, value ? credits(rounded(value)) : "–"));
   const head = h(
     "tr",
     {},
-    h("th", { scope: "col" }, "Day"),
+    h("th", { scope: "col" }, text("chart.day")),
     series.map(({ name, look }) => h("th", { scope: "col", class: `series ${look}` }, name)),
-    h("th", { scope: "col" }, "All"),
+    h("th", { scope: "col" }, text("chart.all")),
   );
   const rows = days.toReversed().map(({ day, values, sum }) => h("tr", {}, h("th", { scope: "row" }, onDate(day)), cells([...values, sum])));
-  const foot = h("tr", {}, h("th", { scope: "row" }, "All"), cells([...sums, total]));
+  const foot = h("tr", {}, h("th", { scope: "row" }, text("chart.all")), cells([...sums, total]));
   return h("table", {}, h("thead", {}, head), h("tbody", {}, rows), h("tfoot", {}, foot));
 }
 

@@ -6,6 +6,7 @@
 import gzip
 import json
 import os
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -64,14 +65,27 @@ async def test_settings_that_were_seen_through_a_proxy_are_saved_unless_somebody
 
 
 async def test_a_file_of_the_page_is_sent_once(api: Api) -> None:
-    first = await api.member.get("/usage/creditwell.js")
+    first = await api.member.get("/usage/session.js")
     tag = first.headers["etag"]
 
     for header in (tag, f"W/{tag}", f'"another", {tag}', "*"):
-        again = await api.member.get("/usage/creditwell.js", headers={"if-none-match": header})
+        again = await api.member.get("/usage/session.js", headers={"if-none-match": header})
         assert (again.status_code, again.content) == (304, b""), header
-    changed = await api.member.get("/usage/creditwell.js", headers={"if-none-match": '"another"'})
+    changed = await api.member.get("/usage/session.js", headers={"if-none-match": '"another"'})
     assert (changed.status_code, changed.content) == (200, first.content)
+
+
+async def test_what_hosts_load_leads_to_files_that_are_kept_for_ever(api: Api) -> None:
+    leads = await api.member.get("/usage/creditwell.js")
+    path = f"/usage/{leads.headers['location']}"
+    kept = await api.member.get(path)
+    of_another_build = await api.member.get(f"/usage/{'0' * 16}/creditwell.js")
+
+    assert (leads.status_code, leads.headers["cache-control"]) == (307, "no-cache")
+    assert re.fullmatch(r"/usage/[0-9a-f]{16}/creditwell\.js", path)
+    assert (kept.status_code, "immutable" in kept.headers["cache-control"]) == (200, True)
+    assert (of_another_build.content, of_another_build.headers["cache-control"]) == (kept.content, "no-cache")
+    assert (await api.member.get(path.replace("creditwell", "nothing"))).status_code == 404
 
 
 async def test_usage_that_is_packed_comes_through(api: Api) -> None:

@@ -29,7 +29,7 @@ def test_a_cast_before_code_and_a_rule_of_a_style_stay() -> None:
 
 
 def test_of_the_types_those_for_host_products_are_sent() -> None:
-    assert {name for name in FILES if name.endswith(".ts")} == {"api.d.ts", "host.d.ts"}
+    assert {name for name in FILES if name.endswith(".ts")} == {"api.d.ts", "host.d.ts", "texts.d.ts"}
     assert (PAGE / "page.d.ts").exists()
 
 
@@ -37,12 +37,12 @@ def test_every_event_and_element_that_a_host_product_is_told_of_is_documented_an
     types, docs = (PAGE / "host.d.ts").read_text("utf-8"), (PAGE.parents[1] / "docs" / "page.md").read_text("utf-8")
     told = re.search(r"const TOLD = \[(.*?)\]", (PAGE / "element.js").read_text("utf-8"))
     assert told is not None
-    events = [f"creditwell-{name}" for name in re.findall(r'"(\w+)"', told[1])]
+    events = [f"creditwell-{name}" for name in re.findall(r'"([\w-]+)"', told[1])]
     elements = re.findall(
         r'customElements\.define\("([a-z-]+)"', "".join(FILES[name].body.decode() for name in SCRIPTS)
     )
 
-    assert len(events) == 4
+    assert len(events) == 7
     assert len(elements) == 7
     for name in (*events, *elements):
         assert f'"{name}"' in types, name
