@@ -31,9 +31,11 @@ NOTHING = sha256().digest()
 EPOCH = datetime(2000, 1, 1, tzinfo=timezone.utc)  # noqa: UP017 - as the oldest Python reads it
 LOG, PROOF, ANCHOR = "creditwell log 1", "creditwell proof 1", "creditwell anchor 1"
 TLOG_PROOF = "c2sp.org/tlog-proof@v1"
+OURS, RESUMED = "creditwell", "store.resumed.v1"
 SIGNATURE = re.compile(r"— (\S+) (\S+)")
 
 Json = dict[str, Any]
+Vector = dict[int, tuple[int, str, str]]  # by shard: last, head, blocks
 
 
 class Discrepancy(Exception):
@@ -111,6 +113,12 @@ def leaf_of_note(time: str, shards: bytes, *, unpublished: bool) -> bytes:
     return leaf_hash(text.encode())
 
 
+def shards_root(vector: Vector) -> bytes:
+    """The root over what is said of all shards."""
+    empty = (0, b64encode(ZEROS).decode(), b64encode(NOTHING).decode())
+    return root_over([leaf_hash(line_of(shard, *vector.get(shard, empty))) for shard in range(SHARDS)])
+
+
 def open_note(note: str, keys: list[Ed25519PublicKey]) -> tuple[str, int, bytes, bool]:
     """Origin, size and root of a note, and whether one of the keys signed it. Raises Discrepancy: it is no note."""
     text, _, signatures = note.rpartition("\n\n")
@@ -131,6 +139,23 @@ def _signed(key: Ed25519PublicKey, name: str, signature: bytes, text: bytes) -> 
     except InvalidSignature:
         return False
     return True
+
+
+def vector_of(anchor: str, size: int, root: bytes) -> Vector:
+    """What an anchor says of the shards. Raises Discrepancy: it is not what its note signs."""
+    head, _, proof = anchor.partition(f"\n\n{TLOG_PROOF}\n")
+    try:
+        _, time, *lines = head.split("\n")
+        unpublished = lines[:1] == ["unpublished"]
+        rows = [line.split(" ") for line in lines[unpublished:]]
+        path = [b64decode(line) for line in proof.partition("\n\n")[0].split("\n")[1:]]
+        vector = {int(shard): (int(last), of, blocks) for _, shard, last, of, blocks in rows}
+        leaf = leaf_of_note(time.removeprefix("time "), shards_root(vector), unpublished=unpublished)
+        if root_of_path(leaf, size - 1, size, path) == root:
+            return vector
+    except ValueError as error:
+        raise Discrepancy("anchor", f"it is no anchor of a Creditwell log: {error}") from error
+    raise Discrepancy("anchor", "what it says of the shards is not what its note signs")
 
 
 def hashes_in(text: str) -> list[bytes]:
@@ -244,8 +269,9 @@ class Notes:
     roots: dict[int, bytes] = field(default_factory=dict)
     gap: int = 0
     grown_at: dict[int, int] = field(default_factory=dict)
-    vector: dict[int, tuple[int, str, str]] = field(default_factory=dict)
+    vector: Vector = field(default_factory=dict)
     newest: str = ""
+    lost: list[tuple[int, int]] = field(default_factory=list)
     findings: list[Discrepancy] = field(default_factory=list)
     broken: list[Discrepancy] = field(default_factory=list)
 
@@ -262,7 +288,7 @@ class Notes:
             self.check_chain(name, shard, last, head, blocks if self.grown_at.get(shard, 0) >= self.gap else None)
             self.vector[shard], self.grown_at[shard] = (last, head, blocks), number
         self.number, self.newest = number, note["text"]
-        leaf = leaf_of_note(note["time"], self.shards_root(), unpublished=note["unpublished"])
+        leaf = leaf_of_note(note["time"], shards_root(self.vector), unpublished=note["unpublished"])
         if complete:
             self.grow(leaf)
         try:
@@ -284,28 +310,27 @@ class Notes:
             root = node_hash(peak, root)
         self.roots[len(self.roots) + 1] = root
 
-    def shards_root(self) -> bytes:
-        """The root over what is said of all shards."""
-        empty = (0, b64encode(ZEROS).decode(), b64encode(NOTHING).decode())
-        return root_over([leaf_hash(line_of(shard, *self.vector.get(shard, empty))) for shard in range(SHARDS)])
-
     def check_chain(self, name: str, number: int, last: int, head: str, blocks: str | None) -> None:
         """Does the chain of a shard bear out what a note says of it?"""
         before = self.vector.get(number, (0, "", ""))[0]
         shard = self.shards.get(number, Shard(number))
         grown = [(end, link) for end, link in shard.blocks if before < end <= last]
         ends = bool(grown) and grown[-1] == (last, b64decode(head))
-        if ends and blocks in (None, b64encode(root_over([leaf_hash(link) for _, link in grown])).decode()):
-            return
-        first = shard.covered + 1 if shard.covered < last else before + 1
+        if not ends or blocks not in (None, b64encode(root_over([leaf_hash(link) for _, link in grown])).decode()):
+            self.breaks(name, shard, before, last)
+
+    def breaks(self, name: str, shard: Shard, agreed: int, last: int) -> None:
+        """The chain of a shard does not bear out what a note says of it."""
+        first = shard.covered + 1 if shard.covered < last else min(agreed + 1, last)
         what = f"{name} has {last} facts of this shard, and not these: rewritten, taken away, or an old backup"
-        self.broken.append(Discrepancy(f"{number}:{first} to {number}:{last}", what))
+        self.broken.append(Discrepancy(f"{shard.number}:{first} to {shard.number}:{last}", what))
 
     def take_anchor(self, name: str, text: str, keys: list[Ed25519PublicKey]) -> None:
         """A note from outside."""
         note = text.partition(f"\n\n{TLOG_PROOF}\n")[2].partition("\n\n")[2]
         try:
             origin, size, root, signed = open_note(note, keys)
+            vector = vector_of(text, size, root)
         except Discrepancy as invalid:
             self.findings.append(Discrepancy(f"anchor {name}", invalid.what))
             return
@@ -313,10 +338,19 @@ class Notes:
             what = "it is of another log, or was not signed by a known key"
             self.findings.append(Discrepancy(f"anchor {name}", what))
             return
-        if size > self.number:
+        if any(first <= size <= last for first, last in self.lost):
+            self.take_lost(name, vector)
+        elif size > self.number:
             self.findings.append(Discrepancy(f"anchor {name}", "the log has no note as new as this one"))
         elif self.roots.get(size, root) != root:
             self.findings.append(Discrepancy(f"anchor {name}", f"checkpoint {size} of the log says something else"))
+
+    def take_lost(self, name: str, vector: Vector) -> None:
+        """A note that was lost with the store, so another one may have its number. The facts must be there."""
+        for number, (last, head, _) in sorted(vector.items()):
+            shard = self.shards.get(number, Shard(number))
+            if (last, b64decode(head)) not in shard.blocks:
+                self.breaks(f"anchor {name}", shard, self.vector.get(number, (0, "", ""))[0], last)
 
 
 def verify_log(lines: Iterable[Json], keys: list[Ed25519PublicKey], anchors: dict[str, str]) -> Iterator[Discrepancy]:
@@ -356,10 +390,21 @@ def _take(line: Json, shards: dict[int, Shard], notes: Notes) -> None:
         shard.take_block(row)
     elif kind == "fact":
         shard.take_fact(row)
+        if row["team_id"] == OURS and row["type"] == RESUMED:
+            notes.lost += lost_notes(b64decode(row["body"]))
     elif kind == "head":
         shard.end(row["last"], b64decode(row["hash"]))
     else:
         raise Discrepancy("line", f"there are no lines of kind {kind!r}")
+
+
+def lost_notes(body: bytes) -> list[tuple[int, int]]:
+    """The first and the last note that were lost with the store, as the fact says that tells how it went on."""
+    try:
+        lost = json.loads(body).get("lost_notes")
+        return [] if lost is None else [(int(lost[0]), int(lost[1]))]
+    except (AttributeError, IndexError, TypeError, ValueError):
+        return []  # it was changed, which is a finding already
 
 
 def public_key(text: str) -> Ed25519PublicKey:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from typing import NamedTuple
 
 from projections.books.cash import CATEGORIES, CashKey, CashKind, CashMove, crossing, differing, sums
@@ -78,6 +79,16 @@ class BalanceSum:
         self.net += move.net_cents
 
 
+class Payout(NamedTuple):
+    """What went to the bank. `held` are the transactions that it brought there, newest first, of this month or before.
+
+    None where Stripe can't tell: of one that was made by hand, and while Stripe still counts.
+    """
+
+    move: BalanceMove
+    held: list[BalanceMove] | None
+
+
 @dataclass(slots=True)
 class TieOut:
     """A month on both sides.
@@ -88,7 +99,7 @@ class TieOut:
         at_stripe: what came and went there, by (currency, kind).
         in_log: the same by the books.
         lines: what differs.
-        payouts: what went to the bank.
+        payouts: what went to the bank, oldest first.
     """
 
     month: Month
@@ -96,7 +107,7 @@ class TieOut:
     at_stripe: Counter[tuple[str, CashKind]] = field(default_factory=Counter)
     in_log: Counter[tuple[str, CashKind]] = field(default_factory=Counter)
     lines: list[TieOutLine] = field(default_factory=list)
-    payouts: list[BalanceMove] = field(default_factory=list)
+    payouts: list[Payout] = field(default_factory=list)
 
     @property
     def breaks(self) -> list[TieOutLine]:
@@ -128,16 +139,17 @@ async def tie_out(
         Unavailable: Stripe does not answer, time and again.
         WrongRequest: its key is none, or may not read the balance.
     """
-    result, nameless = TieOut(books.month), set[str]()
+    result, nameless, payouts = TieOut(books.month), set[str](), list[BalanceMove]()
     at_stripe: Counter[CashKey] = Counter()
     async for move in listed(charges.list_moves, Period(books.month.starts_at, books.month.ends_at)):
         on_move(move)
         result.balance.setdefault((move.currency, move.category), BalanceSum()).add(move)
         if move.category == PAYOUT:
-            result.payouts.append(move)
+            payouts.append(move)
         if (cash := _cash_of(move)) is not None:
             at_stripe[cash.key] += cash.cents
             nameless |= {cash.key.payment} if move.payment_intent_id is None else set()
+    result.payouts = [Payout(move, await _held_by(charges, move)) for move in reversed(payouts)]
     in_log = sums(books.cash)
     for sides, totals in ((at_stripe, result.at_stripe), (in_log, result.in_log)):
         for key, cents in sides.items():
@@ -149,6 +161,14 @@ async def tie_out(
         result.lines.append(line)
     result.lines.sort(key=lambda line: (not line.is_break, line.type, line.key))
     return result
+
+
+async def _held_by(charges: Charges, payout: BalanceMove) -> list[BalanceMove] | None:
+    """What Stripe says that a payout brought to the bank."""
+    if not payout.is_itemised or payout.source_id is None:
+        return None
+    moves = listed(partial(charges.list_moves, payout=payout.source_id), Period())
+    return [move async for move in moves if move.id != payout.id]
 
 
 async def _lines(

@@ -134,7 +134,7 @@ def _problem(folded: FoldedArchives, place: str, what: str) -> None:
 
 
 def fold_table(table: Any) -> Any:
-    """The same of an Arrow table with all facts of one shard, in any order: what Spark and Ray map over groups.
+    """The same of an Arrow table with all facts of one shard, in any order: what Spark maps over groups.
 
     Raises:
         As `fold_shard`; Refused: pyarrow is missing.

@@ -25,4 +25,4 @@ if ! cat deploy/image.lock tests/outside/scale.txt | cmp -s - $own/scale-install
     "$uv" pip install --quiet --python $own/scale/bin/python -r tests/outside/scale.txt
     cat deploy/image.lock tests/outside/scale.txt > $own/scale-installed
 fi
-$own/scale/bin/python -m tests.outside.scale
+PYTHONPATH=$PWD PYSPARK_PYTHON=$PWD/$own/scale/bin/python $own/scale/bin/python -m tests.outside.scale # Spark needs Java 17

@@ -1,4 +1,4 @@
-"""The fold over the files of an archive, on a process pool and on Dask, compared with one process.
+"""The fold over the files of an archive, on a process pool, Dask, Ray and Spark, compared with one process.
 
 Usage: python -m tests.outside.scale, by a Python that has them. Each must come to the same rows.
 """
@@ -12,11 +12,16 @@ from typing import Any
 
 from projections.columns import BALANCES
 from services.export.files import FileFormat, TableFile
-from services.export.replaying import fold_files
+from services.export.replaying import fold_files, fold_table
 from services.export.tables import EVENT_COLUMNS
 from tests.support.months import month_of, told
 
 FACTS, WORKERS = 2_000, 2
+SPARK_ROW = "shard long, team_id string, position long, as_of timestamp, included long, additional long, debt long"
+SPARK_SETTINGS = {
+    "spark.sql.session.timeZone": "UTC", "spark.sql.shuffle.partitions": str(2 * WORKERS),
+    "spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false",
+}  # fmt: skip
 Folded = list[tuple[Any, ...]]
 
 
@@ -61,6 +66,34 @@ def in_dask(root: Path) -> Folded:
         return rows_of(client.gather(client.map(fold_files, files_of_shards(root))))
 
 
+def in_ray(root: Path) -> Folded:
+    """Two worker processes, each with one of the cores that Ray may use."""
+    import ray
+
+    ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, logging_level="error")
+    try:
+        fold = ray.remote(fold_files)
+        return rows_of(ray.get([fold.remote(files) for files in files_of_shards(root)]))
+    finally:
+        ray.shutdown()
+
+
+def in_spark(root: Path) -> Folded:
+    """Two executors, processes of their own."""
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.master(f"local-cluster[{WORKERS},1,1024]")
+    for name, value in SPARK_SETTINGS.items():
+        builder = builder.config(name, value)
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    try:
+        facts = spark.read.parquet(str(root / "*/events/*/*.parquet"))
+        return rows_of([facts.groupBy("shard").applyInArrow(fold_table, SPARK_ROW).toArrow().to_pydict()])
+    finally:
+        spark.stop()
+
+
 def rows_of(folded: Iterable[Mapping[str, Sequence[Any]]]) -> Folded:
     """All rows of some columns, in order."""
     return sorted(row for columns in folded for row in zip(*(columns[name] for name in BALANCES), strict=True))
@@ -68,7 +101,12 @@ def rows_of(folded: Iterable[Mapping[str, Sequence[Any]]]) -> Folded:
 
 def main() -> None:
     """One after the other, with a line for each."""
-    engines: dict[str, Callable[[Path], Folded]] = {"a process pool": in_a_pool, "Dask": in_dask}
+    engines: dict[str, Callable[[Path], Folded]] = {
+        "a process pool": in_a_pool,
+        "Dask": in_dask,
+        "Ray": in_ray,
+        "Spark": in_spark,
+    }
     with TemporaryDirectory(prefix="scale-") as folder:
         root = Path(folder)
         lay_archives(root)

@@ -12,6 +12,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from schemas.facts import RATE_CARD_TEAM, StoreResumed
 from schemas.instants import instant
 from services.audit.anchors import text_of_anchor
 from services.audit.checkpoints import Checkpoint, sign, verifier_key
@@ -21,6 +22,7 @@ from services.audit.notes.vectors import ShardTree, SignedShard, Vector
 from services.audit.sign_log import Signed
 from services.store.copying import microseconds
 from services.store.proofs import GENESIS, block_hash, leaf_of, merkle_root, pack_known, pack_place
+from services.store.shards import shard_of
 
 FOLDER = Path(__file__).parent
 ORIGIN = "creditwell/7f9c"
@@ -29,6 +31,7 @@ STRANGER = Ed25519PrivateKey.from_private_bytes(bytes(32))
 NOW = datetime(2026, 11, 23, 10, 15, 30, 123456, tzinfo=UTC)
 SHARD, OTHER = 31, 63
 TEAMS = {SHARD: "team_42", OTHER: "team_ä"}
+OURS = shard_of(RATE_CARD_TEAM)
 
 Json = dict[str, Any]
 
@@ -74,8 +77,8 @@ def with_leaf(fact: Json) -> Json:
 class History:
     """A log as it grows: facts and blocks of each shard, and its notes."""
 
-    facts: dict[int, list[Json]] = field(default_factory=lambda: {SHARD: [], OTHER: []})
-    blocks: dict[int, list[Json]] = field(default_factory=lambda: {SHARD: [], OTHER: []})
+    facts: dict[int, list[Json]] = field(default_factory=lambda: {OURS: [], SHARD: [], OTHER: []})
+    blocks: dict[int, list[Json]] = field(default_factory=lambda: {OURS: [], SHARD: [], OTHER: []})
     notes: list[Json] = field(default_factory=list)
     anchors: dict[str, str] = field(default_factory=dict)
     tree: Frontier = field(default_factory=Frontier)
@@ -89,6 +92,18 @@ class History:
         facts = [fact_at(shard, position) for position in range(first, first + count)]
         self.facts[shard] += facts
         self.blocks[shard].append(self.block_over(shard, facts))
+
+    def resume(self, lost: tuple[int, int] | None) -> None:
+        """The store had gone back, and goes on."""
+        fact = StoreResumed(life=1, why="an old backup", resumed_by="op_1", lost_notes=lost)
+        position = len(self.facts[OURS]) + 1
+        facts = [with_leaf({
+            "shard": OURS, "position": position, "recorded_at": instant(NOW), "occurred_at": instant(NOW),
+            "team_id": RATE_CARD_TEAM, "source": "creditwell:admin", "id": f"resumed:{position}", "type": fact.type,
+            "body": text(fact.body()),
+        })]  # fmt: skip
+        self.facts[OURS] += facts
+        self.blocks[OURS].append(self.block_over(OURS, facts))
 
     def block_over(self, shard: int, facts: list[Json], before: bytes | None = None) -> Json:
         """The block of these facts; the next one of its shard where nothing else is said."""
@@ -135,7 +150,7 @@ class History:
     def lines(self) -> list[Json]:
         """The log on paper."""
         lines: list[Json] = [{"format": "creditwell log 1", "log": ORIGIN}]
-        for shard, blocks in self.blocks.items():
+        for shard, blocks in sorted(self.blocks.items()):
             rows = [(block["first"], 0, {"block": block}) for block in blocks]
             rows += [(fact["position"], 1, {"fact": fact}) for fact in self.facts[shard]]
             lines += (line for _, _, line in sorted(rows, key=lambda row: row[:2]))
@@ -196,6 +211,26 @@ def honest(key: Ed25519PrivateKey = KEY) -> History:
     history.sign(unpublished=True)
     history.anchor()
     history.append(SHARD, 4)
+    return history
+
+
+def resumed(lost: tuple[int, int] | None, *came_back: int) -> History:
+    """The honest log, which was set back to its second note: an anchor has the fourth, and the log has another one now.
+
+    The facts came back in blocks of so many.
+    """
+    history = History(anchors=honest().anchors)
+    for shard, count in ((SHARD, 4), (OTHER, 3)):
+        history.append(shard, count)
+    history.sign()
+    for count in (1, 7):
+        history.append(SHARD, count)
+    history.sign()
+    for count in came_back:
+        history.append(SHARD, count)
+    history.resume(lost)
+    history.sign()
+    history.sign()
     return history
 
 
@@ -355,6 +390,9 @@ def documents() -> dict[str, str]:
     written: dict[str, Json] = {}
     logs: dict[str, tuple[History, str | None]] = {"honest": (honest(), None), "empty": (History(), None)}
     logs["signed-by-a-stranger"] = honest(STRANGER), "checkpoint 4"
+    logs["lost-notes"] = resumed((3, 4), 4), None
+    logs["lost-notes-unsaid"] = resumed(None, 4), "anchor 00000000000000000004.anchor"
+    logs["lost-notes-in-other-blocks"] = resumed((3, 4), 2, 2), f"{SHARD}:16"
     for name, (tamper, finding) in TAMPERS.items():
         history = honest()
         tamper(history)

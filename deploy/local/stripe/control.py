@@ -13,7 +13,7 @@
 | `POST /_control/payment_intents/{id}/settle` `{outcome}` | ends `processing` |
 | `POST /_control/disputes` `{charge, reason?, amount?}`, `…/{id}/close` `{won}` | the bank disputes; decides |
 | `POST /_control/disputes/{id}/appeal` `{reviewed}` | a dispute that was lost is taken up again |
-| `POST /_control/payouts` `{currency}` | what is on the balance goes to the bank |
+| `POST /_control/payouts` `{currency, amount?}` | what is on the balance goes to the bank; with an amount, by hand |
 | `POST /_control/refunds/{id}/fail` | a refund that was made does not arrive |
 | `POST /_control/webhooks/address` `{url, secret}` | where events go |
 | `GET`, `POST`, `DELETE /_control/webhooks` | deliveries; a rule (`lose double delay hold`); forgets the rules |
@@ -189,7 +189,7 @@ def _of_money_back(world: StripeStandIn) -> list[Route]:
         return appeal_dispute(books, dispute, reviewed=bool(body["reviewed"]))
 
     async def payout(_: Request, body: Json) -> Json:
-        return pay_out(books, str(body["currency"]))
+        return pay_out(books, str(body["currency"]), by_hand=body.get("amount"))
 
     async def fail(request: Request, _: Json) -> Json:
         return fail_refund(books, books.get("refund", request.path_params["id"]))

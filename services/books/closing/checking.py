@@ -13,7 +13,7 @@ from services.audit.verdict import LogProblem, Verified
 from services.books.closing.month_folder import STRIPE, MonthFolder, lines_of, write_text
 from services.books.closing.verdicts import CloseCheck
 from services.books.tie_out import tie_out
-from services.books.tie_out_tables import csv_of, document
+from services.books.tie_out_tables import csv_of, document, payouts_csv_of
 from services.export.replaying import FoldedArchives
 from services.money.reconcile.compare import reconcile
 from services.money.stripe_client import BalanceMove, Charges
@@ -71,6 +71,7 @@ async def check_stripe(
     write_text(kept / "breaks.json", [one._asdict() | {"type": one.type.value} for one in report.breaks])
     write_text(kept / "tie_out.json", document(tied))
     write_text(kept / "tie_out.csv", csv_of(tied))
+    write_text(kept / "payouts.csv", payouts_csv_of(tied))
     breaks = [f"{one.type.value} {one.payment_intent_id}: {one.what}" for one in report.breaks]
     differences = [f"{line.type.value} {line.key.payment}: {line.what}" for line in tied.breaks]
     if not differences and not tied.ties:

@@ -1,7 +1,9 @@
 """`creditwell revenue MONTH --stripe`: a month of the books against Stripe's balance."""
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
+from schemas.instants import instant
 from schemas.money import format_money
 from services.cli.showing import FOUND_WRONG, fail, print_table
 from services.runtime.settings import Settings
@@ -44,6 +46,8 @@ def show(result: "TieOut") -> None:
     ]
     numbers = ("transactions", "gross", "fee", "net")
     print_table(f"Stripe's balance, {month}", ("category", *numbers), balance, numbers=numbers)
+    if result.payouts:
+        _show_payouts(result)
     if result.lines:
         lines = [
             (line.type.value, line.key.payment, format_money(line.cents, line.key.currency),
@@ -54,6 +58,18 @@ def show(result: "TieOut") -> None:
             "What differs", ("type", "payment", "Stripe has more", "why"), lines, numbers=["Stripe has more"],
             prose=["why"],
         )  # fmt: skip
+
+
+def _show_payouts(result: "TieOut") -> None:
+    rows = []
+    for move, held in result.payouts:
+        counted = Counter(one.category for one in held or ())
+        what = ", ".join(f"{count:,} {category}" for category, count in sorted(counted.items()))
+        net = format_money(move.net_cents, move.currency)
+        rows.append(
+            (move.source_id or "", instant(move.created_at), net, "Stripe can't tell" if held is None else what)
+        )
+    print_table(f"Payouts, {result.month.name}", ("payout", "at", "net", "what it held"), rows, numbers=["net"])
 
 
 def end(result: "TieOut") -> None:

@@ -146,7 +146,8 @@ class BalanceMove:
 
     `gross_cents`, `fee_cents` and `net_cents` are minor units of `currency`, in which the account settles; `paid_cents`
     is the gross in `paid_currency`, that of the payment. Negative where money leaves. `category` is Stripe's reporting
-    category. `payment_intent_id` is None for what is about no payment.
+    category. `payment_intent_id` is None for what is about no payment. `is_itemised`: a payout, and Stripe can list
+    what it held. It can't while it still counts, nor for one that was made by hand.
     """
 
     id: str
@@ -160,6 +161,7 @@ class BalanceMove:
     payment_intent_id: str | None
     paid_currency: str
     paid_cents: int
+    is_itemised: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,15 @@ class StripeBalance(Asking):
     """What came to our balance, what left it, and what Stripe kept."""
 
     async def list_moves(
-        self, *, created_after: datetime, created_before: datetime | None = None
+        self, *, created_after: datetime, created_before: datetime | None = None, payout: str | None = None
     ) -> AsyncIterator[BalanceMove]:
-        """All that moved the balance then, newest first; Stripe says whole seconds, so some may lie just outside."""
+        """All that moved the balance then, newest first; Stripe says whole seconds, so some may lie just outside.
+
+        Of an automatic `payout`: what it held, and its own transaction. For one by hand Stripe refuses (WrongRequest).
+        """
         params: Json = {"created": seconds_between(created_after, created_before), "expand": ["data.source"]}
+        if payout is not None:
+            params["payout"] = payout
         async for row in self.each(self.api.balance_transactions.list_async, params):
             yield move_of(row, row.get("source"))
 

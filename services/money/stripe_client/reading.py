@@ -94,6 +94,7 @@ def move_of(body: Json, source: str | Json | None) -> BalanceMove:
         payment_intent_id=id_of(about.get("payment_intent")),
         paid_currency=paid_currency,
         paid_cents=paid_cents,
+        is_itemised=about.get("reconciliation_status") == "completed",
     )
 
 

@@ -1,9 +1,12 @@
 """A month of the books against the stand-in's balance: what ties, what lies between two months, and what is a break."""
 
 import asyncio
+import csv
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -15,6 +18,7 @@ from schemas.credits import MICRO
 from schemas.facts import AnyFact, CreditsAdjusted, PlanAssigned, Stored
 from services.books.folding import fold_month
 from services.books.tie_out import TieOut, tie_out
+from services.books.tie_out_tables import payouts_csv_of
 from services.cli import app
 from services.money.reversals import source_of
 from services.money.top_ups.log import STRIPE
@@ -114,7 +118,7 @@ async def a_year_end(books: Books) -> dict[str, str]:
     await books.desk.order("payouts", currency="usd")
     await books.at(NOVEMBER - timedelta(seconds=2))
     late = await books.pay()
-    return {"early": early.id, "late": late.id}
+    return {"early": early.id, "late": late.id, "refunded": refunded.id, "disputed": disputed.id}
 
 
 async def test_a_month_ties_but_for_what_lies_between_it_and_its_neighbours(books: Books, database: str) -> None:
@@ -140,7 +144,14 @@ async def test_a_month_ties_but_for_what_lies_between_it_and_its_neighbours(book
         "charge": (3, "60.00", "2.64"), "refund": (2, "-8.00", "0.00"), "refund_failure": (1, "5.00", "0.00"),
         "dispute": (1, "-20.00", "15.00"), "dispute_reversal": (1, "20.00", "0.00"), "payout": (1, "-39.36", "0.00"),
     }  # fmt: skip
-    assert [one["net"] for one in tied["payouts"]] == ["-39.36"]
+    [payout] = tied["payouts"]
+    assert payout["net"] == "-39.36"
+    refunded, disputed = ids["refunded"], ids["disputed"]
+    assert Counter((one["category"], one["payment"]) for one in payout["held"]) == Counter({
+        ("charge", ids["early"]): 1, ("charge", refunded): 1, ("charge", disputed): 1, ("refund", refunded): 2,
+        ("refund_failure", refunded): 1, ("dispute", disputed): 1, ("dispute_reversal", disputed): 1,
+    })  # fmt: skip
+    assert sum(Decimal(one["net_of_fee"]) for one in payout["held"]) == Decimal("39.36")
 
 
 async def test_neighbouring_months_share_what_lies_between_them_and_people_read_it(books: Books, database: str) -> None:
@@ -157,7 +168,25 @@ async def test_neighbouring_months_share_what_lies_between_them_and_people_read_
     ]
     assert "2.64 USD" in table.stdout
     assert "later_month" in table.stdout
+    assert "3 charge, 1 dispute" in table.stdout
     assert "2.64" not in alone.stdout, "without --stripe nobody is asked"
+
+
+async def test_what_a_payout_by_hand_held_nobody_can_tell(books: Books) -> None:
+    await books.at(OCTOBER + timedelta(days=3))
+    paid = await books.pay()
+    manual = await books.desk.order("payouts", currency="usd", amount=1_000)
+    whole = await books.desk.order("payouts", currency="usd")
+
+    tied = await books.tied()
+
+    assert [(payout.move.source_id, payout.held is None) for payout in tied.payouts] == [
+        (manual["id"], True), (whole["id"], False),
+    ]  # fmt: skip
+    rows = list(csv.DictReader(payouts_csv_of(tied).splitlines()))
+    assert [(row["payout"], row["payment"], row["net_of_fee"]) for row in rows] == [
+        (manual["id"], "", ""), (whole["id"], "", "-10.00"), (whole["id"], paid.id, "19.12"),
+    ]  # fmt: skip
 
 
 async def test_each_break_is_named_with_what_it_moves(books: Books) -> None:

@@ -1028,3 +1028,7 @@ async def test_the_balance_has_what_each_charge_refund_dispute_and_payout_did_to
     )
     assert (len(page["data"]), page["has_more"], len(rest.json()["data"])) == (2, True, 4)
     assert {one["status"] for one in page["data"]} == {"available", "pending"}
+    by_hand = await desk.order("payouts", currency="usd", amount=100)
+    refused = await desk.http.get("/v1/balance_transactions", params={"payout": by_hand["id"]})
+    assert (by_hand["reconciliation_status"], refused.status_code) == ("not_applicable", 400)
+    assert "only be filtered on automatic transfers" in refused.json()["error"]["message"]

@@ -116,7 +116,10 @@ QUESTIONS: dict[str, list[Question]] = {
     "find_intents": [lambda charges: charges.find_intents(ATTEMPT, customer_id="cus_1", created_after=SOON)],
     "disputes_of": [lambda charges: charges.disputes_of("pi_1")],
     "list_refunded": [lambda charges: _list_reversals(charges.list_refunded(created_after=SOON))],
-    "list_moves": [lambda charges: _list_reversals(charges.list_moves(created_after=SOON))],
+    "list_moves": [
+        lambda charges: _list_reversals(charges.list_moves(created_after=SOON)),
+        lambda charges: _list_reversals(charges.list_moves(created_after=SOON, payout="po_1")),
+    ],
     "moves_of": [lambda charges: charges.moves_of("pi_1")],
     "list_disputed": [lambda charges: _list_reversals(charges.list_disputed(created_after=SOON))],
     "ensure_customer": [

@@ -64,12 +64,21 @@ def ours(document: Json) -> list[LogProblem]:
     walk.end()
     if walk.newest is not None:
         verified.signed_at = walk.newest.signed_at
-    problems += walk.problems + chain.problems
+    problems += walk.problems
     stored = {row["number"]: row["text"] for row in rows["note"]}
+    ends = {(row["shard"], row["last"]): b64decode(row["hash"]) for row in rows["block"]}
+    bodies = [json.loads(b64decode(row["body"])) for row in rows["fact"] if row["type"] == "store.resumed.v1"]
+    lost = [body["lost_notes"] for body in bodies if body.get("lost_notes")]
     for name, anchor in sorted(document["anchors"].items()):
-        anchored = parse_anchor(anchor)
-        problem = walk.anchor(anchored.checkpoint, anchored.note, stored.get(anchored.number), walk.number)
+        signed = parse_anchor(anchor)
+        is_lost = any(first <= signed.number <= last for first, last in lost)
+        problem = walk.anchor(
+            signed.checkpoint, signed.note, stored.get(signed.number), walk.number, is_lost=is_lost
+        )  # fmt: skip
         problems += [] if problem is None else [LogProblem(f"anchor {name}", problem)]
+        for shard, of in signed.vector.shards.items():
+            chain.head(Growth(name, signed.vector.signed_at, shard, of), ends.get((shard, of.last)))
+    problems += chain.problems
     return problems + what_is_missing(verified, datetime.now(UTC), timedelta(days=36_500), anchors_wanted=False)
 
 

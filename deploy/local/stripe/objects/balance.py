@@ -5,9 +5,10 @@ The account settles in the currency of each payment, so nothing is ever converte
 
 from ..books import Books
 from ..call import CREATED, EXPAND, PAGE, Call, Endpoint, listing, matching
-from ..errors import Json, StripeError
+from ..errors import Json, StripeError, invalid
 
 AVAILABLE_AFTER_SECONDS = 2 * 86_400
+NOT_AUTOMATIC = "Balance transaction history can only be filtered on automatic transfers, not manual."
 FEE_PER_MILLE, FEE_FIXED, DISPUTE_FEE = 29, 30, 1_500
 
 # What Stripe calls the type of a transaction, by its reporting category.
@@ -55,19 +56,18 @@ def book_charge(books: Books, source: str, *, amount: int, currency: str) -> Jso
     return book(books, source, category="charge", amount=amount, currency=currency, fee=fee)
 
 
-def pay_out(books: Books, currency: str) -> Json:
-    """All that no payout has had yet goes to the bank.
+def pay_out(books: Books, currency: str, *, by_hand: int | None = None) -> Json:
+    """All that no payout has had yet goes to the bank: an automatic payout, of which Stripe knows what it held.
+
+    `by_hand` minor units make it one by hand, of which Stripe knows no more than its amount.
 
     Raises:
-        StripeError: there is nothing to pay out.
+        StripeError: there is not so much to pay out, or nothing.
     """
-    rows = [
-        row
-        for row in books.all("balance_transaction")
-        if row["currency"] == currency and row["_payout"] is None and row["type"] != "payout"
-    ]
-    amount = sum(row["net"] for row in rows)
-    if amount <= 0:
+    rows = [row for row in books.all("balance_transaction") if row["currency"] == currency and row["_payout"] is None]
+    there = sum(row["net"] for row in rows)
+    amount, automatic = (there, True) if by_hand is None else (by_hand, False)
+    if not 0 < amount <= there:
         raise StripeError(400, "You have insufficient funds in your Stripe account.", code="balance_insufficient")
     payout = books.add(
         "payout",
@@ -76,22 +76,22 @@ def pay_out(books: Books, currency: str) -> Json:
             "object": "payout",
             "amount": amount,
             "arrival_date": books.clock.now() + AVAILABLE_AFTER_SECONDS,
-            "automatic": True,
+            "automatic": automatic,
             "balance_transaction": None,
             "created": books.clock.now(),
             "currency": currency,
             "livemode": False,
             "metadata": {},
             "method": "standard",
+            "reconciliation_status": "completed" if automatic else "not_applicable",
             "status": "paid",
             "type": "bank_account",
         },
     )
-    payout["balance_transaction"] = book(
-        books, payout["id"], category="payout", amount=-amount, currency=currency
-    )["id"]  # fmt: skip
+    own = book(books, payout["id"], category="payout", amount=-amount, currency=currency)
+    payout["balance_transaction"] = own["id"]
     books.changed("payout", payout)
-    for row in rows:
+    for row in [*rows, own] if automatic else ():
         row["_payout"] = payout["id"]
         books.changed("balance_transaction", row)
     return payout
@@ -109,7 +109,9 @@ def _list(call: Call) -> Json:
     rows = matching(call, "balance_transaction", ("currency", "source", "type"))
     if "payout" in call.params:
         payout = call.books.get("payout", call.params["payout"], param="payout")
-        rows = [row for row in rows if payout["id"] in (row["_payout"], row["source"])]
+        if not payout["automatic"]:
+            raise invalid("payout", NOT_AUTOMATIC)
+        rows = [row for row in rows if row["_payout"] == payout["id"]]
     return listing(call, [_with_status(call, row) for row in rows], url="/v1/balance_transactions")
 
 
