@@ -15,9 +15,10 @@ promoted      standbys that were behind, promoted by force
 went_back     stores that went back, and what was published comes back
 holds         services that are killed amid their blocks
 seeds         for those that play one after the other: told, counted, and none ends another
+alerts        each alert fires by a real fault, and is over once the runbook was followed
 steps         deaths at each step of each work of the API and of every process, many of them
 upgrade       to the next build under load, and back
 bounds        times that are promised
 failover      how soon all is well after a failover: for `bounds`
-servers       what takes servers of its own: backups restored, three brokers, topics that grow
+servers       what takes servers of its own: backups restored, three brokers, topics that grow, a full disk
 """
