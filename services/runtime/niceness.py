@@ -20,9 +20,8 @@ TRIES, AGAIN_SECONDS = 20, 0.1  # on the whole machine one change in a tenth of 
 def give_way() -> None:
     """Ask for less of the processor than others, and not at once, for good. Anybody may ask for less."""
     os.nice(NICENESS)
-    if hasattr(
-        os, "SCHED_BATCH"
-    ):  # Linux: whoever wakes up for masses takes a core from nobody in the midst of an answer
+    # On Linux: whoever wakes up for masses takes a core from nobody in the midst of an answer.
+    if hasattr(os, "SCHED_BATCH"):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     if os.getsid(0) != os.getpid() or not OF_THE_SESSION.exists():
         return  # a session that others are part of is not ours to slow down
