@@ -12,6 +12,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from services.api.openapi.generated import keep_up_to_date
+
 PAGE = Path(__file__).parents[2] / "services" / "page"
 FILE = PAGE / "texts.d.ts"
 ENGLISH = ("texts/en.js", "texts/en-later.js")
@@ -63,14 +65,7 @@ def types_of(texts: Mapping[str, Forms]) -> str:
 
 def main(arguments: Sequence[str], file: Path = FILE) -> int:
     """Write the file, or with --check say whether it is as it should be."""
-    types = types_of(english())
-    if file.exists() and file.read_text("utf-8") == types:
-        return 0
-    if "--check" in arguments:
-        print(f"{file.name} is out of date: run make docs", file=sys.stderr)
-        return 1
-    file.write_text(types, "utf-8")
-    return 0
+    return keep_up_to_date({file: types_of(english())}, arguments)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from services.api.app import new_app
+from services.api.openapi.generated import keep_up_to_date
 
 FILE = Path(__file__).parents[3] / "deploy/client/creditwell_client/bodies.py"
 OPERATIONS = (
@@ -33,14 +34,7 @@ from typing import {imports}
 
 def main(arguments: Sequence[str], file: Path = FILE) -> int:
     """Write the file, or with --check say whether it is as it should be."""
-    types = types_of(new_app().openapi())
-    if file.exists() and file.read_text("utf-8") == types:
-        return 0
-    if "--check" in arguments:
-        print(f"{file.name} is out of date: run make docs", file=sys.stderr)
-        return 1
-    file.write_text(types, "utf-8")
-    return 0
+    return keep_up_to_date({file: types_of(new_app().openapi())}, arguments)
 
 
 def types_of(document: Json) -> str:

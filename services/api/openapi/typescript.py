@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from services.api.app import new_app
+from services.api.openapi.generated import keep_up_to_date
 from services.api.openapi.python_types import answers_of_calls
 
 FILE = Path(__file__).parents[2] / "page" / "api.d.ts"
@@ -57,15 +58,7 @@ CLIENT_FORM = """\
 def main(arguments: Sequence[str], file: Path = FILE, client_file: Path = CLIENT_FILE) -> int:
     """Write the files, or with --check say whether they are as they should be."""
     document = new_app().openapi()
-    declarations = {file: types_of(document), client_file: client_types_of(document)}
-    stale = [path for path, text in declarations.items() if not path.exists() or path.read_text("utf-8") != text]
-    if "--check" in arguments:
-        for path in stale:
-            print(f"{path.name} is out of date: run make docs", file=sys.stderr)
-        return int(bool(stale))
-    for path in stale:
-        path.write_text(declarations[path], "utf-8")
-    return 0
+    return keep_up_to_date({file: types_of(document), client_file: client_types_of(document)}, arguments)
 
 
 def client_types_of(document: Json) -> str:
