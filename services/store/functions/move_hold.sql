@@ -25,16 +25,16 @@ BEGIN
         is_moved := FOUND;
     END IF;
     IF NOT is_moved THEN
-        DELETE FROM command_answers AS a
-        WHERE a.shard = of_shard AND a.team_id = of_team AND a.sub = of_sub AND a.route = of_route AND a.key = of_key;
+        PERFORM give_key_back(of_shard, of_team, of_sub, of_route, of_key);
         RETURN;
     END IF;
     PERFORM append_fact(
         of_shard, locked.next, locked.head, locked.recorded_at, of_team, of_source, of_id, of_type, of_body, of_trace
     );
-    UPDATE command_answers AS a
-    SET status = of_status, answer = answer_before || convert_to(locked.next::text, 'UTF8') || answer_behind
-    WHERE a.shard = of_shard AND a.team_id = of_team AND a.sub = of_sub AND a.route = of_route AND a.key = of_key;
+    PERFORM keep_answer(
+        of_shard, of_team, of_sub, of_route, of_key, of_status,
+        answer_before || convert_to(locked.next::text, 'UTF8') || answer_behind
+    );
     RETURN QUERY SELECT locked.next, locked.recorded_at;
 END $$;
 COMMENT ON FUNCTION move_hold IS 'Moves a hold as it was decided, if it stands as it was seen; where its fact stands in the log, or no row and nothing done.';

@@ -41,8 +41,7 @@ BEGIN
     IF locked.refills_due OR locked.recorded_at < decided_at OR locked.recorded_at >= true_until OR newer.facts > 0 AND (
         spare IS NULL OR newer.facts > newer_max OR NOT newer.are_work OR newer.credits > spare
     ) THEN
-        DELETE FROM command_answers AS a
-        WHERE a.shard = of_shard AND a.team_id = of_team AND a.sub = of_sub AND a.route = of_route AND a.key = of_key;
+        PERFORM give_key_back(of_shard, of_team, of_sub, of_route, of_key);
         RETURN;
     END IF;
     PERFORM append_fact(
@@ -50,9 +49,10 @@ BEGIN
     );
     INSERT INTO holds (shard, team_id, hold_id, member_id, credits, placed_at, expires_at)
     VALUES (of_shard, of_team, of_hold, of_member, of_credits, locked.recorded_at, until);
-    UPDATE command_answers AS a
-    SET status = of_status, answer = answer_before || convert_to(locked.next::text, 'UTF8') || answer_behind
-    WHERE a.shard = of_shard AND a.team_id = of_team AND a.sub = of_sub AND a.route = of_route AND a.key = of_key;
+    PERFORM keep_answer(
+        of_shard, of_team, of_sub, of_route, of_key, of_status,
+        answer_before || convert_to(locked.next::text, 'UTF8') || answer_behind
+    );
     RETURN QUERY SELECT locked.next, locked.recorded_at;
 END $$;
 COMMENT ON FUNCTION place_hold IS 'Places a hold as it was decided, if the decision still holds; where it stands in the log, or no row and nothing done.';

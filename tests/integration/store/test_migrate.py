@@ -20,6 +20,8 @@ OF_THIS_BUILD = [*migrations(), *functions()]
 IN_FILES = (
     "append_fact(smallint,bigint,bytea,timestamptz,text,text,text,text,bytea,text)",
     "claim_key(smallint,text,text,text,text,bytea)",
+    "give_key_back(smallint,text,text,text,text)",
+    "keep_answer(smallint,text,text,text,text,smallint,bytea)",
     "lock_hold(smallint,text,text)",
     "lock_team(smallint,text,bigint,integer)",
     (
