@@ -15,8 +15,8 @@ from services.read_models.balances import (
     TAIL_MAX,
     Exact,
     ExactBalance,
+    advance,
     as_of_now,
-    catch_up,
     newer_facts,
     open_cycle,
     read_exact,
@@ -48,7 +48,7 @@ async def lock_to_decide(connection: Connection, team_id: str, members: Collecti
         Unavailable: more facts wait to be folded than a read may fold (`catching_up`).
     """
     exact = await read_exact(connection, team_id)
-    await catch_up(connection, exact.team, exact.newer)
+    await advance(connection, exact.team, exact.newer)
     head, exact = await _lock_and_catch_up(connection, exact)
     balance = as_of_now(exact, head.recorded_at)
     if balance is None:
@@ -68,5 +68,5 @@ async def _lock_and_catch_up(connection: Connection, exact: Exact) -> tuple[Lock
         # It may take back a usage that no projection has yet, and who paid that was known to the first fold alone.
         exact = await read_exact(connection, team_id)
         newer = exact.newer
-    await catch_up(connection, exact.team, newer)
+    await advance(connection, exact.team, newer)
     return LockedHead(*row[:6]), exact._replace(newer=newer, cycle=open_cycle(row), limited=row["limited"])

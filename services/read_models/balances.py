@@ -110,7 +110,7 @@ async def read_balance(connection: Reads, team_id: str, at: datetime) -> ExactBa
         Unavailable: more facts wait to be folded than a read may fold (`catching_up`).
     """
     exact = await read_exact(connection, team_id)
-    await catch_up(connection, exact.team, exact.newer)
+    await advance(connection, exact.team, exact.newer)
     return as_of_now(exact, at)
 
 
@@ -213,7 +213,7 @@ async def fold(connection: Reads, team: TeamBalance, newer: Sequence[Stored]) ->
     return new_entries
 
 
-async def catch_up(connection: Reads, team: TeamBalance, newer: Sequence[Stored]) -> None:
+async def advance(connection: Reads, team: TeamBalance, newer: Sequence[Stored]) -> None:
     """The same, where nobody asks what each did.
 
     The further the projector is behind, the more facts a read takes up by itself: done one by one, reads would take the

@@ -16,6 +16,7 @@ from tests.support.page import Visit, pay, save_card, used, visiting
 from tests.support.usage import reported
 
 PACKS = (("Mini", "2,000", "$20.00"), ("Standard", "5,000", "$48.00"), ("Large", "10,000", "$92.00"), ("Bulk", "25,000", "$220.00"))  # fmt: skip
+HEARD = "heard = []; document.addEventListener('creditwell-purchase', ({ detail }) => heard.push(detail.state), true)"
 SETTINGS = {
     "enabled": True,
     "threshold": "1000",
@@ -42,6 +43,7 @@ async def test_choose_from_one_of_the_available_packs_payment_is_processed_throu
     visit: Visit,
 ) -> None:
     page = await visit.open()
+    await page.evaluate(HEARD)
     had = 3_000
     for name, credits, price in PACKS:
         await page.get_by_role("button", name="Buy credits").click()
@@ -59,6 +61,7 @@ async def test_choose_from_one_of_the_available_packs_payment_is_processed_throu
         await expect(visit.balance).to_contain_text(f"{had:,}")
         await expect(visit.entries.first).to_contain_text(f"Purchase · {name} pack")
         await expect(visit.entries.first).to_contain_text("Grace")
+    assert await page.evaluate("heard") == ["credited"] * len(PACKS), "what a host product hears of it"
 
 
 async def test_who_leaves_stripe_without_paying_has_bought_nothing(visit: Visit) -> None:

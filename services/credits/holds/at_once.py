@@ -38,7 +38,7 @@ from services.credits.holds.hold import (
 )
 from services.credits.holds.placing import OPEN_MAX, HoldRequest, open_holds, permitted
 from services.credits.limits import read_spending
-from services.read_models.balances import EXACT, TAIL_MAX, as_of_now, catch_up, exact_of
+from services.read_models.balances import EXACT, TAIL_MAX, advance, as_of_now, exact_of
 from services.runtime.crashpoints import crashpoint
 from services.runtime.tracing.context import current_trace
 from services.store.connect import Pool
@@ -135,7 +135,7 @@ async def place_at_once(
     exact, now = exact_of(row, key.team_id), row["now"]
     if exact.cycle is not None and exact.cycle.ends_at <= now:
         return None  # its refill goes first
-    await catch_up(reads, exact.team, exact.newer)
+    await advance(reads, exact.team, exact.newer)
     balance = as_of_now(exact, now)
     if balance is None:
         raise unknown_team(key.team_id)

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from uuid import uuid4
 
 from deploy.local.demo.cast import HARBOR, PAPERCUT
@@ -40,10 +41,10 @@ async def a_new_team(stage: Stage) -> str:
     return team
 
 
-async def available(stage: Stage, team: str) -> float:
+async def available(stage: Stage, team: str) -> Decimal:
     """What it may spend."""
     answer = await stage.ask_api("GET", f"/v1/teams/{team}/balance", team=team, role=TokenRole.OPERATOR)
-    return float(answer.json()["available"])
+    return Decimal(answer.json()["available"])
 
 
 async def a_notice(stage: Stage) -> None:
@@ -52,7 +53,7 @@ async def a_notice(stage: Stage) -> None:
     await stage.report(used(team, uuid4().hex, quantity=str(int(await available(stage, team)))))
 
 
-async def runs_low(stage: Stage, team: str, threshold: float) -> None:
+async def runs_low(stage: Stage, team: str, threshold: int) -> None:
     """It uses what is above its threshold, and one credit more."""
     above = int(await available(stage, team) - threshold) + 1
     if above > 0:
