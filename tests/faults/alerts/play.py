@@ -1,7 +1,7 @@
 """`make faults ARGS=--alerts`: each alert is made to fire once by its real fault, alone but for its companions.
 
 A healthy Creditwell under load comes first: nothing fires in two hours of recorded time, and each query of the dashboards
-has data. Then each fault in turn: it is broken, the alert fires, what the runbook says is done, and the alert is over.
+has data, but for those of what has not happened yet. Then each fault in turn: it is broken, the alert fires, what the runbook says is done, and the alert is over.
 Recorded time is told in `prometheus`. The API, the relay, … are real processes on a real Kafka and PostgreSQL; where an
 age of hours is waited for, the fault says which row is put back by so much. Needs Go, for Prometheus' own engine.
 """
@@ -26,6 +26,12 @@ HEALTHY_SCRAPES, MORE_SCRAPES = 120, 3
 FIRES_SECONDS = OVER_SECONDS = 600.0
 # Of a single broker it is always true; the runbook says to silence it there.
 ON_ONE_BROKER = "CreditwellKafkaUnsure"
+
+# Panels whose series begin when it happens for the first time.
+NOT_WHILE_WELL = frozenset({
+    "Asked too often", "Attributes dropped, by why", "Decisions about top-ups", "Did not answer", "Halted for one alone",
+    "Spans, by what became of them", "Streams and downloads", "Usage refused, by reason", "Waits for somebody else",
+})  # fmt: skip
 
 
 async def play_all(stack: Stack, names: Sequence[str], console: Console, *, healthy: bool) -> list[str]:
@@ -65,7 +71,8 @@ async def _healthy(stage: Stage) -> list[str]:
     wrong = [f"{name} fires though all is well: {summaries}" for name, summaries in prometheus.fired.items()]
     queries = {
         f"{name}: {panel.title}: {legend}": query.replace("$__rate_interval", "5m")
-        for name, dashboard in DASHBOARDS.items() for panel in dashboard.panels for legend, query in panel.queries.items()
+        for name, dashboard in DASHBOARDS.items() for panel in dashboard.panels if panel.title not in NOT_WHILE_WELL
+        for legend, query in panel.queries.items()
     }  # fmt: skip
     return wrong + [f"no data in {query}" for query, series in (await prometheus.series(queries)).items() if not series]
 

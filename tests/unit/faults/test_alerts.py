@@ -5,7 +5,8 @@ from pathlib import Path
 
 import yaml
 
-from tests.faults.alerts.play import FAULTS, NOT_SHOWN
+from deploy.monitoring.dashboards import DASHBOARDS
+from tests.faults.alerts.play import FAULTS, NOT_SHOWN, NOT_WHILE_WELL
 
 ROOT = Path(__file__).parents[3]
 ALERTS = [
@@ -32,3 +33,7 @@ def test_the_page_on_reliability_shows_them_as_they_are() -> None:
     assert shown == [
         (name, fault.what, ", ".join(f"`{one}`" for one in fault.companions)) for name, fault in FAULTS.items()
     ]
+
+
+def test_what_has_no_data_while_all_is_well_is_a_panel() -> None:
+    assert {panel.title for dashboard in DASHBOARDS.values() for panel in dashboard.panels} >= NOT_WHILE_WELL
