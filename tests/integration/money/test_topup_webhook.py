@@ -32,7 +32,7 @@ async def api(stack: Stack, database: str) -> AsyncIterator[Api]:
 def event(event_id: str = "evt_1", **changes: Any) -> bytes:
     """An event of Stripe's, of which nothing is believed but what it is about."""
     usual = {
-        "id": event_id, "object": "event", "type": "payment_intent.succeeded", "livemode": False, "created": int(time.time()),
+        "id": event_id, "object": "event", "type": "payment_intent.succeeded", "livemode": False, "created": 1_790_000_000,
         "data": {"object": {"id": "pi_1", "object": "payment_intent", "amount": 10**9, "metadata": {}}},
     }  # fmt: skip
     return json.dumps(usual | changes).encode()

@@ -469,21 +469,16 @@ def test_a_topic_that_is_not_there_yet_is_waited_for(stack: Stack, spool: Path) 
 
 
 async def test_coroutines_report_flush_and_close_without_blocking_their_loop(stack: Stack, spool: Path) -> None:
-    topic = await asyncio.to_thread(make_topic, stack.kafka, f"async.{secrets.token_hex(4)}")
-    async with Emitter(kafka=stack.kafka, source=SOURCE, spool=spool, topic=topic) as emitter:
-        ticks = 0
-
-        async def tick() -> None:
-            nonlocal ticks
-            while True:
-                ticks += 1
-                await asyncio.sleep(0.001)
-
-        ticking = asyncio.create_task(tick())
+    topic = f"async.{secrets.token_hex(4)}"
+    options = {"metadata_max_age_ms": 500, "request_timeout_ms": 1_000}
+    async with Emitter(kafka=stack.kafka, source=SOURCE, spool=spool, topic=topic, kafka_options=options) as emitter:
         report(emitter)
-        assert await emitter.flush_async(60)
-        ticking.cancel()
-    assert ticks > 3
+        flushed = asyncio.create_task(emitter.flush_async(60))
+        await asyncio.to_thread(until_in_a_thread, lambda: emitter.metrics().trouble is not None)
+        assert not flushed.done()
+        # What the flush waits for is made by the loop that it would block.
+        await asyncio.to_thread(make_topic, stack.kafka, topic)
+        assert await flushed
     assert not emitter.spool.open
     assert len(await asyncio.to_thread(received, stack.kafka, topic)) == 1
 
