@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from deploy.local.processes import PLAIN_HTTP
 from deploy.local.stack import Stack
 from tests.support.api import NO_LIMITS, Api, an_api
 from tests.support.tokens import AUDIENCE, EC, ISSUER, RSA, attacks, claims_at, encoded
@@ -56,7 +57,9 @@ async def a_stranger() -> AsyncIterator[tuple[str, list[bytes]]]:
 
 async def ask(api: Api, token: str, team: str = TEAM) -> httpx2.Response:
     """A team's balance, with this token."""
-    async with httpx2.AsyncClient(base_url=api.url, trust_env=False, timeout=PATIENCE_SECONDS) as client:
+    async with httpx2.AsyncClient(
+        base_url=api.url, trust_env=False, verify=PLAIN_HTTP, timeout=PATIENCE_SECONDS
+    ) as client:
         return await client.get(f"/v1/teams/{team}/balance", headers={"authorization": f"Bearer {token}".strip()})
 
 

@@ -14,6 +14,7 @@ import pytest
 from prometheus_client import generate_latest
 from structlog.testing import capture_logs
 
+from deploy.local.processes import PLAIN_HTTP
 from deploy.local.stack import Stack
 from deploy.local.stripe.webhooks import sign
 from schemas.credits import MICRO
@@ -131,7 +132,9 @@ async def test_a_batch_of_usage_counts_once(api: Api) -> None:
 
 
 async def test_an_address_that_fails_to_sign_in_too_often_is_sent_away_and_who_has_a_token_is_not(api: Api) -> None:
-    async with httpx2.AsyncClient(base_url=api.url, trust_env=False, timeout=PATIENCE_SECONDS) as stranger:
+    async with httpx2.AsyncClient(
+        base_url=api.url, trust_env=False, verify=PLAIN_HTTP, timeout=PATIENCE_SECONDS
+    ) as stranger:
         cut_short = api.member.headers["authorization"][:-9]
         tokens: tuple[dict[str, str], ...] = ({}, {"authorization": "Bearer nonsense"}, {"authorization": cut_short})
         for number in range(FAILED):
@@ -149,7 +152,9 @@ async def test_an_address_that_fails_to_sign_in_too_often_is_sent_away_and_who_h
 
 async def test_who_forges_webhooks_too_often_is_sent_away_and_what_stripe_signed_is_not(api: Api) -> None:
     there, event = {"x-forwarded-for": "198.51.100.9"}, STRIPE_EVENT
-    async with httpx2.AsyncClient(base_url=api.url, trust_env=False, timeout=PATIENCE_SECONDS) as stranger:
+    async with httpx2.AsyncClient(
+        base_url=api.url, trust_env=False, verify=PLAIN_HTTP, timeout=PATIENCE_SECONDS
+    ) as stranger:
 
         async def post(**signature: str) -> httpx2.Response:
             return await stranger.post("/v1/stripe/webhook", content=event, headers=there | signature)
@@ -194,7 +199,7 @@ async def test_nobody_but_a_known_proxy_is_believed_who_asks(stack: Stack, templ
     async with (
         a_database(stack, template) as database,
         an_api(stack, database, api_failed_sign_ins_per_minute=1, api_proxies="192.0.2.7,2001:db8::/32") as api,
-        httpx2.AsyncClient(base_url=api.url, trust_env=False, timeout=PATIENCE_SECONDS) as stranger,
+        httpx2.AsyncClient(base_url=api.url, trust_env=False, verify=PLAIN_HTTP, timeout=PATIENCE_SECONDS) as stranger,
     ):
         answers = [await ask(stranger, **{"x-forwarded-for": f"198.51.100.{number}"}) for number in (1, 2)]
 

@@ -14,6 +14,7 @@ import httpx2
 import pytest
 
 from deploy.local.demo.stage import IMAGES
+from deploy.local.processes import PLAIN_HTTP
 from services.api.tokens import TokenRole, mint
 from tests.integration.api.test_client import TRACE, traces_of_holds
 from tests.support.api import Api, key
@@ -195,7 +196,7 @@ async def test_a_call_of_a_model_is_held_and_captured_in_tokens(api: Api) -> Non
 
 async def test_the_demos_image_service_costs_what_its_images_cost(api: Api) -> None:
     with serving_node(IMAGES, "0", api.url, api.team_id, SOURCE, token=service(api)) as address:
-        async with httpx2.AsyncClient(trust_env=False, timeout=PATIENCE_SECONDS) as client:
+        async with httpx2.AsyncClient(trust_env=False, verify=PLAIN_HTTP, timeout=PATIENCE_SECONDS) as client:
             made = await client.post(f"{address}/images", json={"member": "mem_1", "tier": "standard"})
             refused = await client.post(f"{address}/images", json={"member": "mem_1", "tier": "high"})
 

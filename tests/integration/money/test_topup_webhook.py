@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
+from deploy.local.processes import PLAIN_HTTP
 from deploy.local.stack import Stack
 from deploy.local.stripe.webhooks import sign
 from schemas.facts import CreditsToppedUp
@@ -41,7 +42,9 @@ def event(event_id: str = "evt_1", **changes: Any) -> bytes:
 async def post(api: Api, body: bytes, signature: str | None) -> httpx2.Response:
     """What anybody on the internet may try."""
     headers = {} if signature is None else {"stripe-signature": signature}
-    async with httpx2.AsyncClient(base_url=api.url, trust_env=False, timeout=PATIENCE_SECONDS) as stranger:
+    async with httpx2.AsyncClient(
+        base_url=api.url, trust_env=False, verify=PLAIN_HTTP, timeout=PATIENCE_SECONDS
+    ) as stranger:
         return await stranger.post(PATH, content=body, headers=headers)
 
 
