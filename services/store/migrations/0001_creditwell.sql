@@ -208,12 +208,14 @@ CREATE TABLE repeats (
 CREATE TABLE traces (
     shard smallint NOT NULL,
     position bigint NOT NULL,
-    traceparent text COLLATE "C" NOT NULL,
+    traceparent text COLLATE "C",
+    request_id text COLLATE "C",
     noted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (shard, position)
+    PRIMARY KEY (shard, position),
+    CHECK (traceparent IS NOT NULL OR request_id IS NOT NULL)
 );
 CREATE INDEX traces_by_age ON traces (noted_at);
-COMMENT ON TABLE traces IS 'In which trace (W3C) a fact came to be, where that is known; for 30 days, and nothing is decided by it.';
+COMMENT ON TABLE traces IS 'In which trace (W3C) and of which request to the API a fact came to be, where that is known; for 30 days, and nothing is decided by it.';
 
 CREATE TABLE voided_usages (
     shard smallint NOT NULL,
@@ -407,7 +409,7 @@ GRANT INSERT ON blocks TO creditwell_recorder, creditwell_projector, creditwell_
 GRANT UPDATE (next, head, recorded_at) ON shard_heads
 TO creditwell_recorder, creditwell_projector, creditwell_worker, creditwell_api;
 GRANT INSERT ON traces TO creditwell_recorder, creditwell_projector, creditwell_worker, creditwell_api;
-GRANT SELECT ON traces TO creditwell_projector, creditwell_worker, creditwell_reader;
+GRANT SELECT ON traces TO creditwell_projector, creditwell_worker, creditwell_api, creditwell_reader;
 GRANT DELETE ON traces TO creditwell_worker;
 GRANT SELECT ON teams TO creditwell_recorder, creditwell_projector, creditwell_worker, creditwell_api;
 GRANT UPDATE (cycle, cycle_ends_at, sealed_cycle) ON teams

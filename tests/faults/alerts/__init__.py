@@ -6,5 +6,6 @@ table         which fault belongs to which alert
 processes     dead or slow processes, and the work that waits
 people        Stripe, the host product and feature services
 proof         signer, anchors and witness
+servers       the servers themselves: a damaged disk, a standby that was behind
 play          one after the other
 """
