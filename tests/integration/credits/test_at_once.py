@@ -404,8 +404,8 @@ async def test_the_trail_of_a_command_lies_beside_its_fact(desk: Desk) -> None:
         await desk.place("h", request_for(4))
         await desk.move("c", capturing("c", [CapturedPart(3 * CREDIT)], final=True))
     with carrying(Trail(None, "req-2")):
-        await desk.place("named", request_for(4))
-    await desk.place("untraced", request_for(4))
+        await desk.place("named", request_for(1))
+    await desk.place("untraced", request_for(1))
 
     trails = {
         "hold:h": Trail(TRACE, "req-1"), "end:h": Trail(TRACE, "req-1"), "hold:named": Trail(None, "req-2"),
