@@ -1,72 +1,37 @@
-"""What goes wrong at the servers themselves: a broker's damaged disk, a standby that was behind."""
+"""What goes wrong at the servers themselves: a quota of a broker's, a standby that was behind."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from struct import Struct
-from uuid import uuid4
+from collections.abc import AsyncIterator
 
+from tests.faults.alerts.kafka_tools import CONFIGS, kafka_tool
 from tests.faults.alerts.stage import RECORDERS, Stage, folder_of_anchors
 from tests.faults.alerts.table import fires
 from tests.support.promoted import behind
-from tests.support.usage import used
 from tests.support.waiting import until
 
-# A batch of Kafka's begins with its first offset and its length; where its last offset stands follows.
-HEAD, LAST = Struct(">qi"), Struct(">i")
-LAST_AT = 23
-CURSOR = "SELECT greatest(next_offset, through) FROM kafka_cursors WHERE topic = 'usage' AND partition = $1"
+QUOTA = "consumer_byte_rate"
+OF_RECORDERS = "--entity-type clients --entity-name creditwell-recorder"
 PUBLISHED = "SELECT coalesce(sum(position), 0)::bigint FROM checkpoints WHERE reader = 'relay'"
 LOST_MIN = 20
 
 
-@fires("Stuck", "the disk of a broker has damaged a record of usage", "UsageNotStored")
+@fires("Stuck", "a quota at the brokers lets recorders fetch nothing", "UsageNotStored")
 async def stuck(stage: Stage) -> AsyncIterator[None]:
-    """The broker answers everything else, and can't read that partition any more: who owns it waits for ever."""
-    await stage.stop(*RECORDERS)
-    team, last_id = stage.world.teams[0].id, uuid4().hex
-    last = used(team, last_id)
-    partition = (await stage.producer.send_and_wait("usage", last.value, key=last.key)).partition
-    work, cursor = f"usage-{partition}", await stage.fetchval(CURSOR, partition)
-    with damaged(stage.world.stack.folder / "kafka" / work, cursor):
-        await stage.start(*RECORDERS)
-        yield
-        said = {name: await stage.look(name, "/healthz") for name in RECORDERS}
-        (owner,) = (name for name in RECORDERS if work in said[name]["stuck"])
-        stage.stands("restart the process")
-        await stage.restart(owner)
-    stage.stands("let another one lead it")
-    await stage.until_true("SELECT EXISTS (SELECT FROM facts WHERE team_id = $1 AND id = $2)", team, last_id)
+    """The brokers answer everything, and each fetch with nothing."""
+    await _configs(stage, f"--alter --add-config {QUOTA}=1 {OF_RECORDERS}")
+    yield
+    stuck = [name for recorder in RECORDERS for name in (await stage.look(recorder, "/healthz"))["stuck"]]
+    assert stuck, "no recorder says that it is stuck"
+    assert all(name.startswith("usage-") for name in stuck), stuck
+    assert QUOTA in await _configs(stage, "--describe --entity-type clients")
+    stage.stands("kafka-configs.sh --bootstrap-server … --describe --entity-type clients")
+    stage.stands("lift it")
+    await _configs(stage, f"--alter --delete-config {QUOTA} {OF_RECORDERS}")
+    await stage.restart(*RECORDERS)
 
 
-@contextmanager
-def damaged(folder: Path, offset: int) -> Iterator[None]:
-    """A partition whose batch with this offset can't be read, until it is mended."""
-    (segment,) = folder.glob("*.log")
-    with segment.open("r+b") as file:
-        place = _batch_of(file.read(), offset) + HEAD.size - 4
-        file.seek(place)
-        length = file.read(4)
-        file.seek(place)
-        file.write(bytes(4))
-    try:
-        yield
-    finally:
-        with segment.open("r+b") as file:
-            file.seek(place)
-            file.write(length)
-
-
-def _batch_of(log: bytes, offset: int) -> int:
-    """Where the batch begins that has a record with this offset, or the first one after it."""
-    place = 0
-    while place < len(log):
-        first, length = HEAD.unpack_from(log, place)
-        if first + LAST.unpack_from(log, place + LAST_AT)[0] >= offset:
-            return place
-        place += HEAD.size + length
-    raise AssertionError(f"there is nothing at or after {offset}")
+async def _configs(stage: Stage, command: str) -> str:
+    return await asyncio.to_thread(kafka_tool, CONFIGS, stage.world.kafka, command)
 
 
 @fires(
