@@ -8,7 +8,7 @@ from jgo.maven import MavenContext
 from deploy.local.servers import jars
 
 TOOLS = "org.apache.kafka:kafka-tools:4.3.1"
-TRANSACTIONS, CONFIGS = "org.apache.kafka.tools.TransactionsCommand", "kafka.admin.ConfigCommand"
+TRANSACTIONS = "org.apache.kafka.tools.TransactionsCommand"
 
 
 def kafka_tool(main: str, servers: str, command: str) -> str:

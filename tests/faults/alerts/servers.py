@@ -1,37 +1,15 @@
-"""What goes wrong at the servers themselves: a quota of a broker's, a standby that was behind."""
+"""What goes wrong at the servers themselves: a standby that was behind."""
 
 import asyncio
 from collections.abc import AsyncIterator
 
-from tests.faults.alerts.kafka_tools import CONFIGS, kafka_tool
-from tests.faults.alerts.stage import RECORDERS, Stage, folder_of_anchors
+from tests.faults.alerts.stage import Stage, folder_of_anchors
 from tests.faults.alerts.table import fires
 from tests.support.promoted import behind
 from tests.support.waiting import until
 
-QUOTA = "consumer_byte_rate"
-OF_RECORDERS = "--entity-type clients --entity-name creditwell-recorder"
 PUBLISHED = "SELECT coalesce(sum(position), 0)::bigint FROM checkpoints WHERE reader = 'relay'"
 LOST_MIN = 20
-
-
-@fires("Stuck", "a quota at the brokers lets recorders fetch nothing", "UsageNotStored")
-async def stuck(stage: Stage) -> AsyncIterator[None]:
-    """The brokers answer everything, and each fetch with nothing."""
-    await _configs(stage, f"--alter --add-config {QUOTA}=1 {OF_RECORDERS}")
-    yield
-    stuck = [name for recorder in RECORDERS for name in (await stage.look(recorder, "/healthz"))["stuck"]]
-    assert stuck, "no recorder says that it is stuck"
-    assert all(name.startswith("usage-") for name in stuck), stuck
-    assert QUOTA in await _configs(stage, "--describe --entity-type clients")
-    stage.stands("kafka-configs.sh --bootstrap-server … --describe --entity-type clients")
-    stage.stands("lift it")
-    await _configs(stage, f"--alter --delete-config {QUOTA} {OF_RECORDERS}")
-    await stage.restart(*RECORDERS)
-
-
-async def _configs(stage: Stage, command: str) -> str:
-    return await asyncio.to_thread(kafka_tool, CONFIGS, stage.world.kafka, command)
 
 
 @fires(
