@@ -980,6 +980,10 @@ CREATE FUNCTION this_life() RETURNS TABLE (
     system_identifier bigint, timeline text, database oid, started_at timestamptz, synchronous boolean
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
 BEGIN
+    -- Between the end of a primary and the promotion there is only this; it takes no writes, and is waited for as such.
+    IF pg_is_in_recovery() THEN
+        RAISE EXCEPTION 'a standby answers that nobody has promoted yet' USING ERRCODE = 'read_only_sql_transaction';
+    END IF;
     BEGIN
         SELECT s.system_identifier INTO system_identifier FROM pg_control_system() AS s;
     EXCEPTION WHEN insufficient_privilege OR undefined_function OR feature_not_supported THEN
