@@ -7,6 +7,6 @@ processes     dead or slow processes, and the work that waits
 people        Stripe, the host product and feature services
 proof         signer, anchors and witness
 kafka_tools   Kafka's own, as an operator runs them
-servers       the servers themselves: a standby that was behind
+servers       the servers themselves: too few brokers, a standby that was behind
 play          one after the other
 """

@@ -22,10 +22,10 @@ from deploy.monitoring.dashboards import DASHBOARDS
 from tests.faults.alerts import people, processes, proof, servers  # noqa: F401  # they fill the table
 from tests.faults.alerts.prometheus import HALF_A_MINUTE, TWO_MINUTES
 from tests.faults.alerts.stage import Stage, a_stage
-from tests.faults.alerts.table import FAULTS, NOT_SHOWN, AlertFault
+from tests.faults.alerts.table import FAULTS, AlertFault
 from tests.support.waiting import until
 
-__all__ = ["FAULTS", "NOT_SHOWN", "alerts"]
+__all__ = ["FAULTS", "alerts"]
 
 HEALTHY_SCRAPES, MORE_SCRAPES = 120, 3
 HEALTHY, TABLE_WIDTH = "healthy", 80

@@ -1,15 +1,54 @@
-"""What goes wrong at the servers themselves: a standby that was behind."""
+"""What goes wrong at the servers themselves: too few brokers, a standby that was behind."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
-from tests.faults.alerts.stage import Stage, folder_of_anchors
+from tests.faults.alerts.stage import SOON_SECONDS, Stage, folder_of_anchors
 from tests.faults.alerts.table import fires
+from tests.faults.matrix import empty_database
+from tests.faults.servers.brokers import servers_of, three_brokers
+from tests.support.fleet import Fleet
 from tests.support.promoted import behind
+from tests.support.serving import connected, plan, store, used
 from tests.support.waiting import until
 
+OTHER = "relay-2"
+ALL_PUBLISHED = """
+    SELECT count(*) = 0 FROM shard_heads h LEFT JOIN checkpoints c ON c.reader = 'relay' AND c.shard = h.shard
+    WHERE h.next - 1 > coalesce(c.position, 0)
+"""
 PUBLISHED = "SELECT coalesce(sum(position), 0)::bigint FROM checkpoints WHERE reader = 'relay'"
 LOST_MIN = 20
+
+
+@fires("Stuck", "two of three brokers are dead: Kafka answers, and acknowledges nothing")
+async def stuck(stage: Stage) -> AsyncIterator[None]:
+    """A second log, whose Kafka has three: its relay waits for what it has sent, and a restart of it mends nothing."""
+    stack, processes = stage.world.stack, stage.world.processes
+    brokers = await asyncio.to_thread(three_brokers, stack)
+    database = await empty_database(stack.database)
+    fleet = Fleet(processes, replace(stack, kafka=servers_of(brokers)), database)
+    fleet.start(OTHER)
+    await fleet.ready(OTHER, within=SOON_SECONDS)
+    async with connected(database) as connection:
+        await store(connection, "team_1", [plan(), used(1)])
+        await until(lambda: connection.fetchval(ALL_PUBLISHED), what="all of it is published")
+        for broker in brokers[1:]:
+            await asyncio.to_thread(broker.stop, signal.SIGKILL)
+        await store(connection, "team_1", [used(1)])
+        stage.prometheus.targets[OTHER] = f"http://127.0.0.1:{fleet.ports[OTHER]}"
+        yield
+        assert (await stage.look(OTHER, "/healthz"))["stuck"] == ["relay"]
+        stage.stands("too few brokers are there")
+        for broker in brokers[1:]:
+            broker.launch()
+        await until(lambda: connection.fetchval(ALL_PUBLISHED), within=SOON_SECONDS, what="all of it is published")
+    del stage.prometheus.targets[OTHER]
+    await processes.stop(OTHER)
+    for broker in brokers:
+        await asyncio.to_thread(broker.stop, signal.SIGKILL)
 
 
 @fires(

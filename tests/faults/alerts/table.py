@@ -27,11 +27,6 @@ class AlertFault:
     pace: float = HALF_A_MINUTE
 
 
-# Alerts that none of our faults makes fire, with what is known.
-NOT_SHOWN = {
-    "CreditwellStuck": "no fault of one broker, the database or Stripe that was tried leaves a process there: each is noticed and "
-    "said by `CreditwellNotReady` (a record that the broker's disk has damaged), or is got over (a quota of the broker's)",
-}
 FAULTS: dict[str, AlertFault] = {}
 
 
