@@ -69,7 +69,9 @@ async def play_all(stack: Stack, names: Sequence[str], console: Console, *, heal
             try:
                 await _play(stage, FAULTS[name], played[-1])
             except Exception as error:  # a fault that can't be played, or a line of the runbook that does not work
-                played[-1].wrong.append(f"{type(error).__name__}: {error}; now {sorted(stage.prometheus.firing)} fire")
+                died = [f"{one.name} ended with {one.code}: {one.last_lines}" for one in stage.world.processes.died]
+                fire = sorted(stage.prometheus.firing)
+                played[-1].wrong.append(f"{type(error).__name__}: {error}; now {fire} fire; {died}")
             _tell(console, played[-1], time.monotonic() - began)
             if played[-1].silent_after is None:
                 break
