@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
 
+import httpx2
 import psutil
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -23,9 +24,9 @@ GROWTH_APART_HOURS = 1 / 6  # what is nearer tells how a process warms up
 Reading = dict[str, dict[str, float]]  # by what is read and of whom
 WRITTEN = "SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::float8 / 1000"
 BLOAT = """
-    SELECT substring(relname FROM '^[a-z]+(?:_[a-z]+)?') AS name, sum(pg_total_relation_size(oid))::float8 / 1e6 AS mb
+    SELECT regexp_replace(relname, '_v[0-9]+$', '') AS name, sum(pg_total_relation_size(oid))::float8 / 1e6 AS mb
     FROM pg_class
-    WHERE relkind = 'r' AND relname ~ '^(shard_heads|checkpoints|readers|kafka_cursors|teams|balance(_[0-9a-f]+)?)$'
+    WHERE relkind = 'r' AND relname ~ '^(shard_heads|checkpoints|readers|kafka_cursors|teams|balance_v[0-9]+)$'
     GROUP BY 1
 """
 
@@ -59,10 +60,12 @@ class Meter:
         return {**_of_processes(self.scene), "series": await self._series(), "wal_kb": wal, "bloat_mb": tables}
 
     async def _series(self) -> dict[str, float]:
-        texts = {name: await self.scene.fleet.metrics(name) for name in ALWAYS}
-        return {
-            name: float(sum(not line.startswith("#") for line in text.splitlines())) for name, text in texts.items()
-        }
+        found: dict[str, float] = {}
+        for name in ALWAYS:
+            with suppress(httpx2.HTTPError):  # one that starts just now
+                lines = (await self.scene.fleet.metrics(name)).splitlines()
+                found[name] = float(sum(not line.startswith("#") for line in lines))
+        return found
 
 
 def _of_processes(scene: Scene) -> Reading:
