@@ -221,7 +221,7 @@ class Relaying:
         positions = self.claims.positions | (self.sent.reached if self.sent is not None else {})
         rows = await self.connection.fetch(BEHIND, list(positions), list(positions.values()))
         behind: dict[int, int] = {row["shard"]: row["facts"] for row in rows}
-        self.health.lag("relay", sum(behind.values()))
+        self.health.lag("relay", sum(behind.values()) + self._on_the_way())
         if not behind:
             self.health.beat("relay")
             return None
@@ -235,6 +235,11 @@ class Relaying:
         trails = await trails_of(self.connection, {shard: read for shard, read in facts.items() if shard in traced})
         reached = fill(batches, facts, await self._origin(facts), trails)
         return Round(batches, reached, [one.traceparent for one in trails.values() if one.traceparent is not None])
+
+    def _on_the_way(self) -> int:
+        """How many facts are sent, and not acknowledged: whoever waits for that for ever is stuck, too."""
+        reached = self.sent.reached if self.sent is not None else {}
+        return sum(position - self.claims.positions.get(shard, position) for shard, position in reached.items())
 
     async def _origin(self, facts: Mapping[int, Sequence[Stored]]) -> Origin:
         firsts, lasts = [read[0].position for read in facts.values()], [read[-1].position for read in facts.values()]
