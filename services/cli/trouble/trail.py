@@ -28,22 +28,22 @@ Id = Annotated[
 ]
 
 
-def trail(asked: Id, *, as_json: AsJson = False) -> None:
+def trail(id_: Id, *, as_json: AsJson = False) -> None:
     """What came of one request or in one trace: usage, what ran low, charges, credits, and what the host was told.
 
-    It is known for 30 days, of requests whose caller named them and of what came with a trace. Exit code 1 where nothing
-    is known of it.
+    It is known for 30 days, of requests whose caller named them and of what came with a trace. Exit code 1 where
+    nothing is known of it.
 
     Example: creditwell trail checkout-7f3a
     """
-    whole = re.fullmatch(r"[0-9a-f]{2}-([0-9a-f]{32})-.*", asked)
-    rows = with_database(lambda connection: _read(connection, asked, whole[1] if whole else asked))
+    whole = re.fullmatch(r"[0-9a-f]{2}-([0-9a-f]{32})-.*", id_)
+    rows = with_database(lambda connection: _read(connection, id_, whole[1] if whole else id_))
     if as_json:
         print_json({"items": [_item(row) for row in rows]})
     elif rows:
-        print_table(f"What came of {asked}", COLUMNS, [_shown(row) for row in rows])
+        print_table(f"What came of {id_}", COLUMNS, [_shown(row) for row in rows])
     if not rows:
-        fail(FOUND_WRONG, f"Nothing is known of {asked}: look for it in the logs, as request_id and as trace_id.")
+        fail(FOUND_WRONG, f"Nothing is known of {id_}: look for it in the logs, as request_id and as trace_id.")
 
 
 async def _read(connection: Connection, request_id: str, trace_id: str) -> Sequence[Record]:
