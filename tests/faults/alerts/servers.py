@@ -5,7 +5,7 @@ import signal
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from tests.faults.alerts.stage import SOON_SECONDS, Stage, folder_of_anchors
+from tests.faults.alerts.stage import RECORDERS, SOON_SECONDS, Stage, folder_of_anchors
 from tests.faults.alerts.table import fires
 from tests.faults.matrix import empty_database
 from tests.faults.servers.brokers import servers_of, three_brokers
@@ -70,6 +70,8 @@ async def went_back(stage: Stage) -> AsyncIterator[None]:
     await stage.creditwell("resume --apply --by YOU", exits=None, YOU="ana")
     await stage.creditwell("resume --apply --by YOU", "--accept", exits=None, YOU="ana")
     await stage.creditwell("resume")
+    # Whose cursors went back with the store ends, and is started again by whoever looks after it.
+    await stage.start(*(name for name in RECORDERS if stage.world.processes[name].code is not None))
     await another_proof(stage)
     for command in "reconcile --heal", "verify", "replay":
         await stage.creditwell(command)

@@ -37,7 +37,8 @@ async def test_whoever_knows_both_addresses_goes_on_where_writes_are_taken(prima
         await until(lambda: _is_read_only(health), what="it is said that nobody takes writes")
         assert await pool.fetchval("SELECT count(*) FROM facts") == 0, "what can be read is read meanwhile"
         with pytest.raises(AWAY):  # so does the relay, which looks at the server's life first
-            await read_standing(pool)
+            async with pool.acquire() as connection:
+                await read_standing(connection)
         await _promote(standby.url)
 
         await until(lambda: _writes(pool), what="the new primary takes writes")
