@@ -61,6 +61,10 @@ ALTER ROLE creditwell_signer CONNECTION LIMIT 10;
 
 SELECT format('CREATE DATABASE %I OWNER creditwell_owner', :'database') WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database')
 \gexec
+-- One that was there already, as services that rent PostgreSQL make it, is given to the owner: else nobody could migrate.
+SELECT format('ALTER DATABASE %I OWNER TO creditwell_owner', datname) FROM pg_database
+WHERE datname = :'database' AND datdba <> 'creditwell_owner'::regrole
+\gexec
 REVOKE ALL ON DATABASE :"database" FROM PUBLIC;
 GRANT CONNECT ON DATABASE :"database"
 TO creditwell_migrator, creditwell_recorder, creditwell_projector, creditwell_worker, creditwell_api, creditwell_reader, creditwell_analyst,

@@ -22,9 +22,11 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # a reader may ignore it: RFC 8259 §8.1
 TEXTS_DEEP = 2  # data.attributes.tier
 TRACEPARENT = "traceparent"  # an extension of events, a header of records and of requests: all mean the same
 NO_TRACE = ""  # what is there, and is none
+REQUEST_ID = "x-request-id"  # a header of requests, records and notices: what a caller of the API calls his request
 _TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}(?P<context>-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})", re.ASCII
 ).match
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII).fullmatch
 _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]").search
 _JSON_TYPE = re.compile(r"\s*([^;\s]+/)?([^;\s/]+\+)?json\s*(;.*)?", re.IGNORECASE | re.DOTALL).fullmatch
 
@@ -53,6 +55,11 @@ def trace_of(text: object) -> str | None:
     if rest and (match.string.startswith("00") or not rest.startswith("-")):
         return NO_TRACE
     return f"00{match['context']}"
+
+
+def request_id_of(text: str) -> str | None:
+    """What somebody calls his request, if it may be called so: no person's name or address is written like that."""
+    return text if _REQUEST_ID(text) else None
 
 
 def is_binary(headers: Sequence[tuple[str, bytes]]) -> bool:

@@ -46,6 +46,7 @@ USAGE_DESCRIPTION = (
 FACT_HEADERS = {
     "content-type": "application/cloudevents+json; charset=UTF-8.",
     "traceparent": "W3C trace context of what the fact came of, where that is known: it stands beside the log, not in it.",
+    "x-request-id": "What the caller of the API called the request that the fact came of, where he called it anything.",
     "creditwell-origin": (
         "Of which log the fact is, in which life of its database's server it was published, and the first and last position "
         "of its block, separated by spaces: what brings it back to a store that lost it."

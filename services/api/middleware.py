@@ -1,6 +1,7 @@
 """Around every request: an id, a limit on its body, what may not be in an address, how long it took, a line in the log.
 
-What anybody logs while a request is answered has its id, and so has the line about it: route, status, milliseconds to
+What anybody logs while a request is answered has its id: the caller's own, which goes with what comes of the request
+(docs/tracing.md), or ours, which does not. So has the line about it: route, status, milliseconds to
 the end of the answer, the caller's role, and his team as the beginning of a hash. Probes of health that went well are
 left out. `CREDITWELL_LOG_LEVELS=access=warning` leaves only those that failed by our fault.
 """
@@ -15,13 +16,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from schemas.cloudevents import NO_TRACE, TRACEPARENT, trace_of
+from schemas.cloudevents import NO_TRACE, REQUEST_ID, TRACEPARENT, request_id_of, trace_of
 from services.api.problems import problem, problem_response
-from services.runtime.tracing.context import carrying
+from services.runtime.tracing.context import Trail, carrying
 from services.runtime.tracing.spans import WorkSpan, span
 
 BODY_MAX = 4 * 1024 * 1024  # a full batch of usage; a single record may have 1 MiB
-REQUEST_ID_MAX = 100
 PROBES = ("/healthz", "/readyz")
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.04, 0.075, 0.15, 0.3, 1, 5, 30)
 
@@ -50,7 +50,8 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id, began = _request_id(scope), perf_counter()
+        own, began = request_id_of(Headers(scope=scope).get(REQUEST_ID, "")), perf_counter()
+        request_id = own or uuid4().hex
         status: int | None = None
 
         async def answered(message: Message) -> None:
@@ -58,7 +59,7 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = request_id
+                headers[REQUEST_ID] = request_id
                 headers.setdefault("x-content-type-options", "nosniff")
                 path = getattr(scope.get("route"), "path", "none")
                 self._seconds.labels(path, scope["method"], message["status"]).observe(perf_counter() - began)
@@ -68,7 +69,7 @@ class RequestMiddleware:
         with (
             structlog.contextvars.bound_contextvars(request_id=request_id),
             _NO_SPAN if scope["path"] in PROBES else span(scope["method"], "server", parent=parent) as opened,
-            carrying(opened.traceparent or parent),
+            carrying(Trail(opened.traceparent or parent, own)),
         ):
             try:
                 await self._answer(scope, receive, answered)
@@ -135,9 +136,3 @@ def _limited(receive: Receive, announced: int) -> Receive:
         raise HTTPException(413, f"a body has at most {BODY_MAX} bytes")
 
     return counted
-
-
-def _request_id(scope: Scope) -> str:
-    """The caller's own, so that logs of both sides can be laid side by side; ours where there is none."""
-    header = Headers(scope=scope).get("x-request-id", "")[:REQUEST_ID_MAX]
-    return header if header and header.isascii() and header.isprintable() else uuid4().hex

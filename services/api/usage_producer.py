@@ -13,14 +13,13 @@ from contextlib import suppress
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from schemas.cloudevents import TRACEPARENT
 from schemas.topics import USAGE
 from services.runtime import kafka
 from services.runtime.clock import until_stopped
 from services.runtime.errors import Refused, Unavailable
 from services.runtime.retry import Retry
 from services.runtime.settings import Settings
-from services.runtime.tracing.context import current_trace
+from services.runtime.tracing.context import current_trail
 
 PATIENCE_SECONDS = 10
 GOODBYE_SECONDS = 5
@@ -103,9 +102,8 @@ class UsageProducer:
 
 
 def _headers() -> list[tuple[str, bytes]]:
-    """The trace of the request, for events that have none of their own."""
-    trace = current_trace()
-    return [] if trace is None else [(TRACEPARENT, trace.encode())]
+    """What the caller calls his request, and its trace, for events that have none of their own."""
+    return [(name, text.encode()) for name, text in current_trail().headers()]
 
 
 async def _leave(producer: AIOKafkaProducer) -> None:

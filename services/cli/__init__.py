@@ -18,7 +18,7 @@ process loads only what it runs.
     refused     usage that was not accepted
     notices     what the host product was told
     topics      Kafka's topics: created, checked, fixed
-    trouble     teams for which some work is halted; a store that went back in time
+    trouble     teams for which some work is halted; a store that went back in time; what came of a request
     reconcile   Stripe against the log
     finance     a month of the books, tied out with Stripe; a team's sealed cycle; what waits for another person
     rate_cards  cards in files, made and checked
@@ -48,7 +48,7 @@ from services.cli import (
     topics,
 )
 from services.cli.finance import close, requests, revenue, statements
-from services.cli.trouble import halted, resume
+from services.cli.trouble import halted, resume, trail
 from services.runtime.settings import WrongSettings
 from services.runtime.settings_loading import exit_used_wrongly, say_used_wrongly, unknown_variables
 
@@ -108,6 +108,7 @@ app.add_typer(simulate.app, name="simulate")
 app.add_typer(refused.app, name="refused")
 app.add_typer(notices.app, name="notices")
 app.add_typer(halted.app, name="halted")
+app.command()(trail.trail)
 app.add_typer(topics.app, name="topics")
 app.command()(processes.demo)
 app.command(context_settings=ANYTHING, add_help_option=False)(processes.bench)

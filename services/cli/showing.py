@@ -103,8 +103,9 @@ def print_table(
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     right, wrapped = set(numbers), set(prose)
     for number, column in enumerate(columns):
-        # Said for each column: of one that is not wrapped the library would take the longest word for enough.
-        lines = (line for row in cells for line in row[number].splitlines())
+        # Said for each column: of one that is not wrapped the library would take the longest word for enough, of its
+        # heading too, and then cut off what has no room at the right.
+        lines = (line for text in (column, *(row[number] for row in cells)) for line in text.splitlines())
         table.add_column(
             column, justify="right" if column in right else "left", no_wrap=column not in wrapped, overflow="fold",
             min_width=PROSE_WIDTH_MIN if column in wrapped else max(map(cell_len, lines), default=0),

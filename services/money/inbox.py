@@ -17,7 +17,7 @@ from services.money import reversals
 from services.money.checkout import cards, customers
 from services.money.checkout import flow as pages
 from services.money.checkout import rows as checkouts
-from services.money.checkout.purchases import identity_of, true_to_log
+from services.money.checkout.purchases import true_to_log
 from services.money.inbox_rows import InboxEvent, look_later, mark_done, take_news
 from services.money.reversals import ReversalOutcome
 from services.money.stripe_client import Charges, Missing
@@ -27,8 +27,6 @@ from services.runtime.clock import pause
 from services.runtime.errors import Unavailable
 from services.runtime.health import Health
 from services.runtime.logs import get_log
-from services.runtime.tracing.context import carrying
-from services.store.beside.traces import trace_of_fact
 from services.store.connect import AWAY, Connection, Pool
 from services.store.halts import EVERYBODYS, Halts
 
@@ -122,10 +120,7 @@ async def _find_out(worker: InboxWorker, event: InboxEvent) -> EventOutcome:
 
 async def look_at(worker: InboxWorker, record: checkouts.CheckoutRow) -> None:
     """A page that nobody has told us of for a while."""
-    async with worker.transaction() as connection:
-        trace = await trace_of_fact(connection, identity_of(record.team_id, record.id))
-    with carrying(trace):
-        await pages.follow(worker.charges, worker.transaction, record)
+    await pages.follow(worker.charges, worker.transaction, record)
 
 
 async def _alone(worker: InboxWorker, halts: Halts, name: str, work: Awaitable[None]) -> None:
@@ -186,7 +181,6 @@ async def follow_page(worker: InboxWorker, event: InboxEvent) -> EventOutcome:
         record = await checkouts.find(connection, id_of(event.checkout_id)) if event.checkout_id else None
         customer = await customers.read_customer(connection, record.team_id) if record is not None else None
         record = await true_to_log(connection, record) if record is not None else None
-        trace = await trace_of_fact(connection, identity_of(record.team_id, record.id)) if record is not None else None
     if record is None:
         return leave("no page of ours")
     if record.session_id is None:
@@ -194,8 +188,7 @@ async def follow_page(worker: InboxWorker, event: InboxEvent) -> EventOutcome:
     page = await pages.look(worker.charges, record, customer.card_created_at if customer is not None else None)
 
     async def act(connection: Connection) -> str:
-        with carrying(trace):
-            after = await pages.act(connection, record, page)
+        after = await pages.act(connection, record, page)
         return after.state if after.detail is None else f"{after.state}: {after.detail}"
 
     return act

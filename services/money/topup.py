@@ -26,7 +26,7 @@ from services.money.stripe_client import StripeMetrics, charges_of
 from services.money.top_ups import attempts
 from services.money.top_ups.charging import Charging
 from services.money.top_ups.due import oldest_seconds, teams_due
-from services.money.top_ups.log import TOP_UPS, append_top_up, catch_up, lock_top_ups, save_top_ups, trace_of_episode
+from services.money.top_ups.log import TOP_UPS, append_top_up, catch_up, lock_top_ups, save_top_ups, trail_of_episode
 from services.read_models.balances import read_balance
 from services.read_models.versions import live_versions
 from services.runtime import kafka
@@ -246,8 +246,8 @@ class Worker:
     async def look_at(self, team_id: str) -> None:
         """Decide what is due, then go on with the attempt that is open, if there is one."""
         async with self.pool.acquire() as connection:
-            trace = await trace_of_episode(connection, team_id)
-        with span("top-up", parent=trace) as opened, carrying(opened.traceparent or trace):
+            trail = await trail_of_episode(connection, team_id)
+        with span("top-up", parent=trail.traceparent) as opened, carrying(trail.within(opened.traceparent)):
             async with self.pool.acquire() as connection, connection.transaction():
                 state = await self.decide(connection, team_id)
                 if state.open is None:

@@ -12,11 +12,11 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from schemas.cloudevents import TRACEPARENT
 from schemas.facts import AMENDMENTS, Stored
 from schemas.instants import instant
 from services.runtime.errors import Unavailable
 from services.runtime.health import Health
+from services.runtime.tracing.context import Trail
 from services.store.shards import partition_of
 
 BATCH_BYTES = 1_000_000  # to each partition in a round; brokers take 1 MiB unless told otherwise
@@ -25,7 +25,7 @@ GOODBYE_SECONDS = 5
 AWAY_NAME = "Kafka or the database"
 
 Headers = list[tuple[str, bytes]]
-NO_TRACES: Mapping[tuple[int, int], str] = {}
+NO_TRAILS: Mapping[tuple[int, int], Trail] = {}
 ORIGIN = "creditwell-origin"
 HEADERS: Headers = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
 
@@ -119,7 +119,7 @@ def fill(
     batches: Batches,
     facts: Mapping[int, Sequence[Stored]],
     origin: "Origin",
-    traces: Mapping[tuple[int, int], str] = NO_TRACES,
+    trails: Mapping[tuple[int, int], Trail] = NO_TRAILS,
 ) -> dict[int, int]:
     """Put facts into batches, each shard up to the first that does not fit; the positions reached.
 
@@ -130,8 +130,8 @@ def fill(
     for shard, round_of_shard in facts.items():
         read = _without_half(round_of_shard)
         for stored, headers in zip(read, origin.headers(read), strict=True):
-            if traces and (trace := traces.get((shard, stored.position))) is not None:
-                headers = [*headers, (TRACEPARENT, trace.encode())]  # noqa: PLW2901 - those of its block, and its own
+            if trails and (trail := trails.get((shard, stored.position))) is not None:
+                headers = [*headers, *((name, text.encode()) for name, text in trail.headers())]  # noqa: PLW2901 - those of its block, and its own
             key, partition = route(stored.team_id, batches.partitions)
             if (
                 partition in full

@@ -13,6 +13,7 @@ from uuid import UUID, uuid5
 from projections.notices import notice_of
 from schemas.facts import Stored
 from schemas.notices import Notice
+from services.runtime.tracing.context import Trail
 from services.store.claims import Claims
 from services.store.connect import Connection
 from services.store.halts import Halts
@@ -60,7 +61,7 @@ KEEP = """
 
 DUE = """
     SELECT n.shard, n.position, n.team_id, n.type, n.notice_id, n.body, n.tries, clock_timestamp() AS now,
-           t.traceparent
+           t.traceparent, t.request_id
     FROM notices n LEFT JOIN traces t USING (shard, position)
     WHERE n.state = 'waiting' AND n.due_at <= statement_timestamp() AND n.shard = ANY($1) AND NOT EXISTS (
         SELECT FROM notices e
@@ -101,7 +102,7 @@ FORGET = "DELETE FROM notices WHERE state <> 'waiting' AND ended_at < statement_
 class Due(NamedTuple):
     """A notice to be sent now; `now` is the database's clock, and goes into the signature.
 
-    `traceparent` is the trace of what the fact came of, where that is known.
+    The last two are of what the fact came of, where that is known.
     """
 
     shard: int
@@ -113,6 +114,12 @@ class Due(NamedTuple):
     tries: int
     now: datetime
     traceparent: str | None = None
+    request_id: str | None = None
+
+    @property
+    def trail(self) -> Trail:
+        """Of what the fact came of."""
+        return Trail(self.traceparent, self.request_id)
 
 
 class Counts(NamedTuple):

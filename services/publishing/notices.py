@@ -204,7 +204,7 @@ class Notifying:
             await notice_rows.failed(self.connection, notice, answer.words, wait)
         self.metrics.tries.labels(outcome).inc()
         say = get_log().info if outcome == "delivered" else get_log().warning
-        with carrying(notice.traceparent):
+        with carrying(notice.trail):
             say(f"notice {outcome}", notice_id=notice.notice_id, team_id=notice.team_id, type=notice.type,
                 tries=notice.tries + 1, answer=answer.words)  # fmt: skip
 

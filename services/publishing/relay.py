@@ -42,7 +42,7 @@ from services.runtime.processes import PROCESSES
 from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
 from services.runtime.tracing.spans import span
-from services.store.beside.traces import OldTraces, traces_of
+from services.store.beside.traces import OldTraces, trails_of
 from services.store.claims import Claims
 from services.store.connect import AWAY, RETRYABLE, Connection, connect_pool
 from services.store.lives import LOG
@@ -54,8 +54,11 @@ ROUND_FACTS = 4_000
 ROUND_BYTES = 8 * 1024 * 1024
 REFUSED_SECONDS = 0.2
 
+# Whoever appends a fact keeps its trail in the same transaction; so where no facts have any, nobody asks for them.
 BEHIND = """
-    SELECT seen.shard, h.next - 1 - seen.position AS facts
+    SELECT seen.shard, h.next - 1 - seen.position AS facts, EXISTS (
+        SELECT FROM traces t WHERE t.shard = seen.shard AND t.position > seen.position
+    ) AS traced
     FROM check_life() AS may
     JOIN unnest($1::smallint[], $2::bigint[]) AS seen (shard, position) ON may
     JOIN shard_heads h ON h.shard = seen.shard AND h.next - 1 > seen.position
@@ -218,7 +221,7 @@ class Relaying:
         positions = self.claims.positions | (self.sent.reached if self.sent is not None else {})
         rows = await self.connection.fetch(BEHIND, list(positions), list(positions.values()))
         behind: dict[int, int] = {row["shard"]: row["facts"] for row in rows}
-        self.health.lag("relay", sum(behind.values()))
+        self.health.lag("relay", sum(behind.values()) + self._on_the_way())
         if not behind:
             self.health.beat("relay")
             return None
@@ -228,8 +231,15 @@ class Relaying:
         )  # fmt: skip
         crashpoint("relay:read")
         batches = Batches(self.producer, EVENTS, len(await self.producer.partitions_for(EVENTS)))
-        traces = await traces_of(self.connection, facts)
-        return Round(batches, fill(batches, facts, await self._origin(facts), traces), list(traces.values()))
+        traced = {row["shard"] for row in rows if row["traced"]}
+        trails = await trails_of(self.connection, {shard: read for shard, read in facts.items() if shard in traced})
+        reached = fill(batches, facts, await self._origin(facts), trails)
+        return Round(batches, reached, [one.traceparent for one in trails.values() if one.traceparent is not None])
+
+    def _on_the_way(self) -> int:
+        """How many facts are sent, and not acknowledged: whoever waits for that for ever is stuck, too."""
+        reached = self.sent.reached if self.sent is not None else {}
+        return sum(position - self.claims.positions.get(shard, position) for shard, position in reached.items())
 
     async def _origin(self, facts: Mapping[int, Sequence[Stored]]) -> Origin:
         firsts, lasts = [read[0].position for read in facts.values()], [read[-1].position for read in facts.values()]

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import httpx2
 
-from schemas.cloudevents import TRACEPARENT
 from services.publishing.notice_rows import Due
 from services.runtime.tracing.spans import span
 
@@ -57,8 +56,7 @@ class NoticeHost:
         }  # fmt: skip
         with span("notice", "client", parent=notice.traceparent) as opened:
             opened.note("creditwell.notice_id", notice.notice_id)
-            if (trace := opened.traceparent or notice.traceparent) is not None:
-                headers[TRACEPARENT] = trace
+            headers |= notice.trail.within(opened.traceparent).headers()
             return await self._post(body, headers, notice)
 
     async def _post(self, body: bytes, headers: Mapping[str, str], notice: Due) -> HostAnswer:

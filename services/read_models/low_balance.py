@@ -27,9 +27,9 @@ from services.runtime.errors import Unavailable
 from services.runtime.health import Health
 from services.runtime.logs import get_log
 from services.runtime.retry import keep_going
-from services.runtime.tracing.context import carrying
+from services.runtime.tracing.context import NO_TRAIL, carrying
 from services.store.append import append, lock_shard
-from services.store.beside.traces import trace_at
+from services.store.beside.traces import trail_at
 from services.store.connect import RETRYABLE, Connection, Pool
 from services.store.halts import Halts
 from services.store.identities import Identity, find
@@ -132,7 +132,7 @@ async def _say(
     if not new:
         return team.position
     cause = walk.cause if walk is not None else None
-    with carrying(await trace_at(connection, cause.shard, cause.position) if cause is not None else None):
+    with carrying(await trail_at(connection, cause.shard, cause.position) if cause is not None else NO_TRAIL):
         appended = await append(connection, new)
         get_log().info("balance", team_id=team.team_id, became=[NAMES[type(fact)] for fact in due])
     crashpoint("low:appended")

@@ -22,7 +22,7 @@ import asyncpg
 from schemas.facts import NewFact, PlanAssigned
 from schemas.places import Place
 from services.runtime.crashpoints import crashpoint
-from services.runtime.tracing.context import current_trace
+from services.runtime.tracing.context import NO_TRAIL, current_trail
 from services.store.beside.traces import kept_at
 from services.store.claims import renumbered
 from services.store.connect import Connection, in_memory
@@ -193,9 +193,9 @@ async def append_ready(
 
 
 def _traced(places: Sequence[Place]) -> Iterable[Beside]:
-    """The trace in which these facts come to be, if there is one."""
-    if (traceparent := current_trace()) is not None:
-        yield Beside(*kept_at(places, traceparent))
+    """Of which request and in which trace these facts come to be, where somebody has said so."""
+    if (trail := current_trail()) != NO_TRAIL:
+        yield Beside(*kept_at(places, trail))
 
 
 async def append_plain(connection: Connection, facts: Sequence[Ready]) -> datetime | None:

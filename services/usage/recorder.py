@@ -35,7 +35,7 @@ from services.runtime.health import Health
 from services.runtime.retry import Retry
 from services.runtime.tracing.spans import WorkSpan, span
 from services.store.append import AlreadyStored, append_plain, append_ready
-from services.store.beside.traces import keep_traces
+from services.store.beside.traces import keep_trails
 from services.store.connect import AWAY, Connection, Pool
 from services.store.identities import Identity, count_repeats, find
 from services.store.shards import shard_of
@@ -199,7 +199,7 @@ class Recorder:
             outcome = door.judge(usages, await self._context_of(connection, usages), cards, self.clock())
             outcome.refusals += [item for item in batch_items if isinstance(item, RefusedRecord)]
             traces = traces_of_usage(usages, outcome.facts)
-            opened.link(traces.kept.values())
+            opened.link(trail.traceparent for trail in traces.kept.values() if trail.traceparent is not None)
             conflicts = [_conflict(repeat.usage) for repeat in outcome.repeats if not repeat.same]
             began = monotonic()
             async with connection.transaction():
@@ -210,7 +210,7 @@ class Recorder:
                 append_began = monotonic()
                 if outcome.facts:
                     await self._append(connection, outcome)
-                    await keep_traces(connection, traces.kept)
+                    await keep_trails(connection, traces.kept)
                 # Of a batch that could not be smaller nobody asks: whoever waits would wait for one more answer.
                 slow = len(batch_items) > BATCH_MIN and monotonic() - append_began > HELD_MAX_SECONDS
                 waited = slow and bool(await connection.fetchval(SOMEBODY_WAITS))
@@ -246,7 +246,7 @@ class Recorder:
         self.metrics.records.labels("repeated").inc(len(outcome.repeats))
         for refused in (*outcome.refusals, *conflicts):
             self.metrics.refused.labels(refused.reason).inc()
-        self.metrics.traces.labels("kept").inc(len(traces.kept))
+        self.metrics.traces.labels("kept").inc(sum(trail.traceparent is not None for trail in traces.kept.values()))
         self.metrics.traces.labels("malformed").inc(traces.malformed)
         for why, count in outcome.dropped.items():
             self.metrics.dropped.labels(why).inc(count)

@@ -13,21 +13,18 @@ from statistics import median
 from urllib.parse import urlsplit
 
 import asyncpg
-import psutil
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from deploy.local.stack import Stack
+from tests.faults.growth import GROWTH_MAX, Meter, Point, Reading, report_growth
 from tests.faults.injections import INJECTIONS
 from tests.faults.matrix import empty_database
-from tests.faults.scene import ALWAYS, Scene, a_scene
+from tests.faults.scene import a_scene
 
 THOROUGH_EVERY = 20  # a replay of everything, compared with the live projections
 BEGIN_FACTS = 100
-# What may grow in an hour, in MB and in open files, of the largest process of a kind. Less is what an allocator does.
-GROWTH_MAX = {"memory_mb": 40.0, "descriptors": 20.0}
-GROWTH_POINTS_MIN = 30  # fewer say nothing of a slope
-GROWTH_APART_HOURS = 1 / 6  # what is nearer tells how a process warms up
 
 
 @dataclass(frozen=True)
@@ -43,6 +40,9 @@ class Outcome:
     scene: int = 0
     memory_mb: dict[str, float] = field(default_factory=dict)  # by process, after it was healed
     descriptors: dict[str, float] = field(default_factory=dict)
+    series: dict[str, float] = field(default_factory=dict)
+    wal_kb: dict[str, float] = field(default_factory=dict)  # for each fact
+    bloat_mb: dict[str, float] = field(default_factory=dict)  # by table
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,7 @@ async def storm(stack: Stack, plan: Plan, console: Console) -> list[Outcome]:
         scenes += 1
         async with a_scene(stack, database, seed=seed) as scene:
             await scene.more_facts(BEGIN_FACTS)
+            meter = Meter(scene)
             for played in count(1):
                 last = (
                     played == plan.rotate
@@ -104,7 +105,7 @@ async def storm(stack: Stack, plan: Plan, console: Console) -> list[Outcome]:
                     or (plan.seconds is not None and time.monotonic() - began >= plan.seconds)
                 )
                 outcome = await play(
-                    scene, seed, plan.kinds, thorough=last or played % THOROUGH_EVERY == 0, number=scenes
+                    meter, seed, plan.kinds, thorough=last or played % THOROUGH_EVERY == 0, number=scenes
                 )
                 outcomes.append(outcome)
                 _note(outcome, plan, console, len(outcomes), time.monotonic() - began)
@@ -128,34 +129,24 @@ async def _another(stack: Stack, database: str) -> str:
     return new
 
 
-async def play(scene: Scene, seed: int, only: Sequence[str], *, thorough: bool, number: int) -> Outcome:
+async def play(meter: Meter, seed: int, only: Sequence[str], *, thorough: bool, number: int) -> Outcome:
     """One injection, everything that it breaks healed, and what the oracles say afterwards."""
-    random = Random(seed)
+    scene, random = meter.scene, Random(seed)
     (name,) = random.choices(list(only), [INJECTIONS[kind][1] for kind in only])
     began = time.monotonic()
     scene.said.clear()
+    read: Reading = {}
     try:
         await INJECTIONS[name][0](scene, random)
         await scene.heal()
         problems = await scene.problems(thorough=thorough)
+        read = await meter.read()
     except Exception as error:  # an injection that can't be played has found something, too
         problems = [f"{type(error).__name__}: {error}"]
-    memory, descriptors = _resources(scene)
     return Outcome(
         seed, name, round(time.monotonic() - began, 1), "; ".join(scene.said), tuple(problems), round(time.time(), 1), number,
-        memory, descriptors,
+        **read,
     )  # fmt: skip
-
-
-def _resources(scene: Scene) -> tuple[dict[str, float], dict[str, float]]:
-    """MB of memory and open files of each process that lives."""
-    memory: dict[str, float] = {}
-    descriptors: dict[str, float] = {}
-    for name in ALWAYS:
-        with suppress(psutil.Error, KeyError):
-            process = psutil.Process(scene.processes[name].pid)
-            memory[name], descriptors[name] = round(process.memory_info().rss / 1e6, 1), float(process.num_fds())
-    return memory, descriptors
 
 
 def _note(outcome: Outcome, plan: Plan, console: Console, played: int, seconds: float) -> None:
@@ -174,25 +165,12 @@ def _note(outcome: Outcome, plan: Plan, console: Console, played: int, seconds: 
         console.print(f"        {problem}", markup=False)
 
 
-def growth(outcomes: Sequence[Outcome], what: str) -> dict[str, float]:
-    """By process, how much more it takes each hour: Theil and Sen's slope over the last two thirds of each scene.
-
-    Processes that are killed begin anew, so a slope is of points of the same scene alone, and the median of all.
-    """
-    slopes: dict[str, list[float]] = defaultdict(list)
-    points: dict[tuple[int, str], list[tuple[float, float]]] = defaultdict(list)
-    for outcome in outcomes:
-        for process, value in getattr(outcome, what).items():
-            points[outcome.scene, process].append((outcome.at / 3_600, value))
-    for (_, process), of_scene in points.items():
-        kept = of_scene[len(of_scene) // 3 :]
-        slopes[process] += [
-            (later - sooner) / (until - since)
-            for number, (since, sooner) in enumerate(kept)
-            for until, later in kept[number + 1 :]
-            if until - since >= GROWTH_APART_HOURS
-        ]
-    return {process: median(some) for process, some in sorted(slopes.items()) if len(some) >= GROWTH_POINTS_MIN}
+def points_of(outcomes: Sequence[Outcome]) -> list[Point]:
+    """What was read, one number each."""
+    return [
+        Point(what, of, outcome.scene, outcome.at / 3_600, value)
+        for outcome in outcomes for what in GROWTH_MAX for of, value in getattr(outcome, what).items()
+    ]  # fmt: skip
 
 
 def report(outcomes: Sequence[Outcome], console: Console) -> int:
@@ -200,8 +178,8 @@ def report(outcomes: Sequence[Outcome], console: Console) -> int:
     by_kind: dict[str, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         by_kind[outcome.name].append(outcome)
-    table = Table(title=f"{len(outcomes)} injections")
-    for heading in ("kind", "played", "broken", "seconds (half)", "seconds (longest)"):
+    table = Table(title=f"{len(outcomes)} injections", box=SIMPLE_HEAD)
+    for heading in ("kind", "played", "broken", "seconds (half)", "(longest)"):
         table.add_column(heading, justify="left" if heading == "kind" else "right")
     for name, played in sorted(by_kind.items()):
         broken, seconds = sum(bool(outcome.problems) for outcome in played), [outcome.seconds for outcome in played]
@@ -213,18 +191,5 @@ def report(outcomes: Sequence[Outcome], console: Console) -> int:
             f"seed {outcome.seed} ({outcome.name}: {outcome.said}) broke: {outcome.problems[0]}", markup=False
         )
         console.print(f"again: make faults ARGS='--seed {outcome.seed} --count 1 --only {outcome.name}'", markup=False)
-    grows = _report_growth(outcomes, console)
+    grows = report_growth(points_of(outcomes), console)
     return 1 if failed or grows else 0
-
-
-def _report_growth(outcomes: Sequence[Outcome], console: Console) -> bool:
-    """Say what grows, and whether any of it beyond its bar."""
-    wrong = False
-    for what, most in GROWTH_MAX.items():
-        slopes = growth(outcomes, what)
-        beyond = {process: slope for process, slope in slopes.items() if slope > most}
-        if slopes:
-            told = ", ".join(f"{process} {slope:+.1f}" for process, slope in slopes.items())
-            console.print(f"{what} in an hour: {told}; at most {most:g}{' [red]BROKEN[/]' if beyond else ''}")
-        wrong |= bool(beyond)
-    return wrong

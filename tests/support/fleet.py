@@ -61,11 +61,15 @@ class Fleet:
             said: dict[str, Any] = (await client.get(f"http://127.0.0.1:{self.ports[name]}/healthz")).json()
         return said
 
+    async def metrics(self, name: str) -> str:
+        """All that a process shows."""
+        async with httpx2.AsyncClient(trust_env=False, verify=PLAIN_HTTP, timeout=PATIENCE_SECONDS) as client:
+            return (await client.get(f"http://127.0.0.1:{self.ports[name]}/metrics")).text
+
     async def metric(self, name: str, metric: str) -> float:
         """A number that a process shows; 0 while it does not."""
-        async with httpx2.AsyncClient(trust_env=False, verify=PLAIN_HTTP, timeout=PATIENCE_SECONDS) as client:
-            text = (await client.get(f"http://127.0.0.1:{self.ports[name]}/metrics")).text
-        return next((float(line.split()[-1]) for line in text.splitlines() if line.startswith(f"{metric} ")), 0.0)
+        lines = (await self.metrics(name)).splitlines()
+        return next((float(line.split()[-1]) for line in lines if line.startswith(f"{metric} ")), 0.0)
 
     async def ended(self, name: str, *, within: float = 60) -> int:
         """Wait for the end of a process; its exit code, -9 where it was killed."""

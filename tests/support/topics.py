@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
-READ_SECONDS = 60
+READ_SECONDS = 180  # a broker that was killed on a full machine comes back late
 LOOK_SECONDS = 0.1
 
 # What a broker, or the way to it, says for a moment after a restart; what lasts is noticed by the deadline.

@@ -7,6 +7,14 @@ topup: {kafka: true, https: true}
 refill: {kafka: false, https: false}
 signer: {kafka: false, https: true}
 api: {kafka: true, https: true}
+resume: {kafka: true, https: true}
+{{- end }}
+
+{{/* The processes with their values; `resume --watch` is one where it is wanted. */}}
+{{- define "creditwell.processes" -}}
+{{- $resume := .Values.resume }}
+{{- $_ := set $resume "replicas" 1 }}
+{{- toYaml (ternary (merge (dict "resume" $resume) .Values.processes) .Values.processes $resume.enabled) }}
 {{- end }}
 
 {{- define "creditwell.image" -}}
@@ -40,7 +48,8 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- if .root.Values.catalog.configMap }}
 {{- $_ := set $own "CREDITWELL_CATALOG" "/etc/creditwell/catalog.toml" }}
 {{- end }}
-{{- if hasKey .root.Values.processes .name }}
+{{- $processes := include "creditwell.processes" .root | fromYaml }}
+{{- if hasKey $processes .name }}
 {{- $_ := set $own "CREDITWELL_HEALTH_HOST" "0.0.0.0" }}
 {{- $_ := set $own "CREDITWELL_HEALTH_PORT" "9100" }}
 {{- with .root.Values.openTelemetry.endpoint }}
@@ -62,7 +71,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- $_ := set $own "CREDITWELL_API_PROXIES" $api.proxies }}
 {{- end }}
 {{- end }}
-{{- $process := get .root.Values.processes .name | default dict }}
+{{- $process := get $processes .name | default dict }}
 {{- range $variable, $value := mergeOverwrite $own (deepCopy .root.Values.settings) ($process.settings | default dict) }}
 - name: {{ $variable }}
   value: {{ $value | toString | quote }}

@@ -121,6 +121,20 @@ class NativePostgres:
             file.write(f"port = '{self._port}'\n")
         self.start()
 
+    def give_way(self, standby: "NativePostgres") -> None:
+        """Be gone from one moment to the next; the standby is found at this one's address, to be promoted there."""
+        self.stop("immediate")
+        standby.stop()
+        with standby.settings_file.open("a") as file:
+            file.write(f"port = '{self._port}'\n")
+        self._data = standby.settings_file.parent
+        self.start()
+
+    @property
+    def settings_file(self) -> Path:
+        """Its postgresql.conf, in its folder of data."""
+        return self._data / "postgresql.conf"
+
     def _conninfo(self) -> str:
         return f"host=127.0.0.1 port={self._port} user={OWNER} password={self._password}"
 

@@ -16,8 +16,8 @@ Code = str | tuple[int, str]  # a code, with its status where it has two
 Links = Mapping[str, Mapping[str, Any]]
 
 HEADERS: Mapping[str, Any] = {
-    "X-Request-Id": {"required": True, "schema": {"type": "string", "maxLength": 100},
-                     "description": "The request's own id, as it was sent or as it was given here."},
+    "X-Request-Id": {"required": True, "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+                     "description": "What the caller calls his request, or a new id."},
     "WWW-Authenticate": {"required": True, "schema": {"const": "Bearer"}, "description": "How to say who asks."},
     "Retry-After": {"required": True, "schema": {"type": "integer", "minimum": 1}, "description": "Seconds to wait."},
     "ETag": {"required": True, "schema": {"type": "string", "pattern": '^"[0-9]+"$'},

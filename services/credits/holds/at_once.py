@@ -40,7 +40,7 @@ from services.credits.holds.placing import OPEN_MAX, HoldRequest, open_holds, pe
 from services.credits.limits import read_spending
 from services.read_models.balances import EXACT, TAIL_MAX, advance, as_of_now, exact_of
 from services.runtime.crashpoints import crashpoint
-from services.runtime.tracing.context import current_trace
+from services.runtime.tracing.context import current_trail
 from services.store.connect import Pool
 from services.store.protocols import Reads
 from services.store.sessions.bell import note_append
@@ -69,8 +69,8 @@ TO_MOVE = f"""
 """
 HOLD_COLUMNS = 6  # of `TO_MOVE`, in the order of `CurrentHold`
 
-PLACE = f"SELECT * FROM place_hold({', '.join(f'${number}' for number in range(1, 24))})"
-MOVE = f"SELECT * FROM move_hold({', '.join(f'${number}' for number in range(1, 23))})"
+PLACE = f"SELECT * FROM place_hold({', '.join(f'${number}' for number in range(1, 25))})"
+MOVE = f"SELECT * FROM move_hold({', '.join(f'${number}' for number in range(1, 24))})"
 
 
 class CommandKey(NamedTuple):
@@ -198,7 +198,7 @@ async def _write(
     async with command.pool.acquire() as connection:
         try:
             row = await connection.fetchrow(
-                statement, *command.key, *decided, HOLDS, id_, fact.type, fact.body(), current_trace(), *parts
+                statement, *command.key, *decided, HOLDS, id_, fact.type, fact.body(), *current_trail(), *parts
             )
         except asyncpg.UniqueViolationError:
             return None  # a fact of this name is in the log: the definition says what that means

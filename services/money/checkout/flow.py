@@ -16,7 +16,7 @@ from services.money.checkout import customers
 from services.money.checkout import rows as checkouts
 from services.money.checkout.cards import change_card
 from services.money.checkout.outcome import judge
-from services.money.checkout.purchases import request_of, request_purchase, true_to_log
+from services.money.checkout.purchases import identity_of, request_of, request_purchase, true_to_log
 from services.money.checkout.rows import CheckoutRow, CheckoutState
 from services.money.payment_details import keep_receipt
 from services.money.stamps import Stamps, read_stamps
@@ -25,7 +25,9 @@ from services.money.top_ups.log import STRIPE, read_top_ups
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Refused, Unavailable
 from services.runtime.logs import get_log
+from services.runtime.tracing.context import carrying
 from services.store.append import append, lock_shard, take_head
+from services.store.beside.traces import trail_of_fact
 from services.store.connect import Connection, Transaction
 from services.store.identities import Identity, find
 from services.store.teams import team_exists, unknown_team
@@ -185,8 +187,13 @@ async def look(charges: Charges, row: CheckoutRow, newest: datetime | None) -> P
 async def act(connection: Connection, row: CheckoutRow, page: PageAtStripe) -> CheckoutRow:
     """Write down what follows, in the caller's transaction; how far the page has come.
 
-    Whoever comes second changes nothing.
+    It has the trail of whoever asked for the page, whoever sees the money. Whoever comes second changes nothing.
     """
+    with carrying(await trail_of_fact(connection, identity_of(row.team_id, row.id))):
+        return await _act(connection, row, page)
+
+
+async def _act(connection: Connection, row: CheckoutRow, page: PageAtStripe) -> CheckoutRow:
     now = await lock_shard(connection, row.team_id)
     before = await true_to_log(connection, await checkouts.lock(connection, row))
     if before.state == "credited" and not await _is_credited(connection, before, page.checkout):

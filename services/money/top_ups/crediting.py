@@ -20,8 +20,8 @@ from services.money.stamps import PaymentRequest, is_for
 from services.money.stripe_client import Intent
 from services.money.top_ups.attempts import ended
 from services.money.top_ups.log import STRIPE, TOP_UPS, append_top_up, lock_top_ups
-from services.runtime.tracing.context import carrying, current_trace
-from services.store.beside.traces import trace_of_fact
+from services.runtime.tracing.context import carrying
+from services.store.beside.traces import trail_of_fact
 from services.store.connect import Connection
 from services.store.identities import Identity, find
 from services.store.read import FACT_COLUMNS, stored_of
@@ -67,8 +67,8 @@ async def credit_top_up(
     fact = _credits_for(intent, requested, credits)
     await keep_receipt(connection, team_id, intent)
     new = NewFact(*payment, head.recorded_at, fact)
-    # In the trace of what was asked for, whoever sees the money.
-    with carrying(current_trace() or await trace_of_fact(connection, _name_of_request(team_id, attempt_id))):
+    # Of whoever asked for it, whoever sees the money.
+    with carrying(await trail_of_fact(connection, _name_of_request(team_id, attempt_id))):
         await append_top_up(connection, state, [new], head, [ended(team_id, attempt_id)])
     return fact
 

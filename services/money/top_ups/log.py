@@ -11,6 +11,7 @@ from projections.top_ups.fold import evolve
 from projections.top_ups.state import VERSION, TopUps
 from schemas.facts import NewFact, Stored
 from schemas.places import Place
+from services.runtime.tracing.context import NO_TRAIL, Trail
 from services.store.append import Beside, LockedHead, append, take_head
 from services.store.connect import Connection
 from services.store.identities import Identity, find
@@ -30,8 +31,8 @@ TAIL = f"""
 """
 
 # Of the newest low episode: what made the balance low made its charges, too. The condition is the index's own.
-TRACE = """
-    SELECT traces.traceparent
+TRAIL = """
+    SELECT traces.traceparent, traces.request_id
     FROM (
         SELECT shard, position FROM facts
         WHERE shard = $1 AND team_id = $2 AND type = 'balance.ran_low.v1'
@@ -78,10 +79,10 @@ async def catch_up(connection: Connection, state: TopUps) -> TopUps:
     return state
 
 
-async def trace_of_episode(connection: Connection, team_id: str) -> str | None:
-    """The trace of what made a team's balance low the last time, where it is known."""
-    trace: str | None = await connection.fetchval(TRACE, shard_of(team_id), team_id)
-    return trace
+async def trail_of_episode(connection: Connection, team_id: str) -> Trail:
+    """Of what made a team's balance low the last time, where it is known."""
+    row = await connection.fetchrow(TRAIL, shard_of(team_id), team_id)
+    return NO_TRAIL if row is None else Trail(*row)
 
 
 async def save_top_ups(connection: Connection, state: TopUps, *, enough_at: int = 0) -> None:

@@ -2,14 +2,14 @@
 
 Where nobody asks for them `span` gives back one object that does nothing, and nothing of OpenTelemetry is loaded: that
 is for `sending`. Whoever needs a span around what he does writes `with span(…) as opened`. It changes no trace context
-by itself: what is written down in it is carried on by `carrying(opened.traceparent)`.
+by itself: what is written down in it is carried on by `carrying(trail.within(opened.traceparent))`.
 """
 
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Literal, Self
 
-from services.runtime.tracing.context import current_trace
+from services.runtime.tracing.context import current_trail
 
 SpanRole = Literal["server", "client", "producer", "consumer", "internal"]
 
@@ -58,7 +58,7 @@ def span(name: str, role: SpanRole = "internal", *, parent: str | None = None) -
     """
     if _opener is None:
         return _NOBODY_ASKED
-    return _opener(name, role, parent or current_trace())
+    return _opener(name, role, parent or current_trail().traceparent)
 
 
 def open_spans_with(opener: SpanOpener | None) -> None:

@@ -1,8 +1,8 @@
-"""In which trace a fact came to be, kept beside the log for as long as its topic keeps it.
+"""Of which request and in which trace a fact came to be, kept beside the log for as long as its topic keeps it.
 
 A fact is for ever, a trace is of use for some weeks, and whoever sends usage may write into one what he likes. So the
 log holds none: a fact has the same bytes with it and without (docs/decisions/46-traces-lie-beside-the-log.md). A row is
-written by the transaction that appends the fact, and only where there is a trace.
+written by the transaction that appends the fact, and only where somebody brought a trace or an id along.
 """
 
 import time
@@ -10,8 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from asyncpg import Record
+
 from schemas.facts import Stored
 from schemas.places import Place
+from services.runtime.tracing.context import NO_TRAIL, Trail
 from services.store.connect import Connection
 from services.store.identities import Identity
 from services.store.protocols import Reads
@@ -23,23 +26,23 @@ FORGET_MAX = 5_000
 
 # Counts its parameters from $1, to be written in one statement with the facts: see `services.store.append.Beside`.
 KEEP_AT = """
-    INSERT INTO traces (shard, position, traceparent)
-    SELECT place.shard, place.position, $3 FROM appended, unnest($1::smallint[], $2::bigint[]) AS place (shard, position)
+    INSERT INTO traces (shard, position, traceparent, request_id)
+    SELECT place.shard, place.position, $3, $4 FROM appended, unnest($1::smallint[], $2::bigint[]) AS place (shard, position)
 """
 KEEP = """
-    INSERT INTO traces (shard, position, traceparent)
-    SELECT facts.shard, facts.position, came.traceparent
-    FROM unnest($1::smallint[], $2::text[], $3::text[], $4::text[], $5::text[])
-        AS came (shard, team_id, source, id, traceparent)
+    INSERT INTO traces (shard, position, traceparent, request_id)
+    SELECT facts.shard, facts.position, came.traceparent, came.request_id
+    FROM unnest($1::smallint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
+        AS came (shard, team_id, source, id, traceparent, request_id)
     JOIN facts USING (shard, team_id, source, id)
 """
 OF_FACT = """
-    SELECT traceparent FROM traces JOIN facts USING (shard, position)
+    SELECT traceparent, request_id FROM traces JOIN facts USING (shard, position)
     WHERE facts.shard = $1 AND team_id = $2 AND source = $3 AND id = $4
 """
-OF_PLACE = "SELECT traceparent FROM traces WHERE shard = $1 AND position = $2"
+OF_PLACE = "SELECT traceparent, request_id FROM traces WHERE shard = $1 AND position = $2"
 OF_ROUND = """
-    SELECT t.shard, t.position, t.traceparent
+    SELECT t.shard, t.position, t.traceparent, t.request_id
     FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS part (shard, first, last)
     JOIN traces AS t ON t.shard = part.shard AND t.position BETWEEN part.first AND part.last
 """
@@ -51,35 +54,40 @@ FORGET = """
 """
 
 
-def kept_at(places: Sequence[Place], traceparent: str) -> tuple[str, Sequence[object]]:
-    """The statement that keeps the trace of facts that are appended at these places, and its arguments."""
-    return KEEP_AT, ([place.shard for place in places], [place.position for place in places], traceparent)
+def kept_at(places: Sequence[Place], trail: Trail) -> tuple[str, Sequence[object]]:
+    """The statement that keeps the trail of facts that are appended at these places, and its arguments."""
+    return KEEP_AT, ([place.shard for place in places], [place.position for place in places], *trail)
 
 
-async def keep_traces(connection: Connection, traces: Mapping[Identity, str]) -> None:
-    """Keep the traces of facts that the caller's transaction has just appended, if there are any."""
-    if traces:
-        teams, sources, ids = map(list, zip(*traces, strict=True))
-        await connection.execute(KEEP, [shard_of(team) for team in teams], teams, sources, ids, list(traces.values()))
+async def keep_trails(connection: Connection, trails: Mapping[Identity, Trail]) -> None:
+    """Keep the trails of facts that the caller's transaction has just appended, if there are any."""
+    if trails:
+        teams, sources, ids = map(list, zip(*trails, strict=True))
+        of_requests = map(list, zip(*trails.values(), strict=True))
+        await connection.execute(KEEP, [shard_of(team) for team in teams], teams, sources, ids, *of_requests)
 
 
-async def trace_at(connection: Reads, shard: int, position: int) -> str | None:
-    """The trace of the fact at a place."""
-    row = await connection.fetchrow(OF_PLACE, shard, position)
-    return None if row is None else str(row["traceparent"])
+async def trail_at(connection: Reads, shard: int, position: int) -> Trail:
+    """That of the fact at a place."""
+    return _trail(await connection.fetchrow(OF_PLACE, shard, position))
 
 
-async def trace_of_fact(connection: Reads, fact: Identity) -> str | None:
-    """The trace of a fact that is in the log."""
-    row = await connection.fetchrow(OF_FACT, shard_of(fact.team_id), *fact)
-    return None if row is None else str(row["traceparent"])
+async def trail_of_fact(connection: Reads, fact: Identity) -> Trail:
+    """That of a fact that is in the log."""
+    return _trail(await connection.fetchrow(OF_FACT, shard_of(fact.team_id), *fact))
 
 
-async def traces_of(connection: Reads, facts: Mapping[int, Sequence[Stored]]) -> dict[tuple[int, int], str]:
-    """The traces among facts that were read, some of each shard in order: by shard and position."""
+def _trail(row: Record | None) -> Trail:
+    return NO_TRAIL if row is None else Trail(*row)
+
+
+async def trails_of(connection: Reads, facts: Mapping[int, Sequence[Stored]]) -> dict[tuple[int, int], Trail]:
+    """Those among facts that were read, some of each shard in order: by shard and position; of none nobody is asked."""
+    if not facts:
+        return {}
     firsts, lasts = [read[0].position for read in facts.values()], [read[-1].position for read in facts.values()]
     rows = await connection.fetch(OF_ROUND, list(facts), firsts, lasts)
-    return {(row["shard"], row["position"]): row["traceparent"] for row in rows}
+    return {(row["shard"], row["position"]): Trail(row["traceparent"], row["request_id"]) for row in rows}
 
 
 @dataclass(slots=True)

@@ -1,10 +1,11 @@
 -- One fact that happens now, appended to a shard whose head the transaction has locked: it is a block of its own. Leaf and
 -- block are those of services/store/proofs.py; here, because place and time are known under the lock alone, and the way to
--- whoever could work them out and back is longer than all the rest. Its trace lies beside it, where there is one.
+-- whoever could work them out and back is longer than all the rest. Beside it lies of which
+-- request and in which trace it came, where somebody has said so.
 
 CREATE OR REPLACE FUNCTION append_fact(
     of_shard smallint, place bigint, hash_before bytea, at timestamptz,
-    of_team text, of_source text, of_id text, of_type text, of_body bytea, of_trace text
+    of_team text, of_source text, of_id text, of_type text, of_body bytea, of_trace text, of_request_id text
 ) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -27,8 +28,8 @@ BEGIN
     VALUES (of_shard, place, at, at, of_team, of_source, of_id, of_type, of_body, of_leaf);
     INSERT INTO blocks (shard, first, last, root, hash) VALUES (of_shard, place, place, of_leaf, of_block);
     UPDATE shard_heads AS h SET next = place + 1, head = of_block, recorded_at = at WHERE h.shard = of_shard;
-    IF of_trace IS NOT NULL THEN
-        INSERT INTO traces (shard, position, traceparent) VALUES (of_shard, place, of_trace);
+    IF of_trace IS NOT NULL OR of_request_id IS NOT NULL THEN
+        INSERT INTO traces (shard, position, traceparent, request_id) VALUES (of_shard, place, of_trace, of_request_id);
     END IF;
 END $$;
 COMMENT ON FUNCTION append_fact IS 'Appends one fact that happens now, behind a head that the transaction has locked, and moves the head.';

@@ -5,7 +5,7 @@ CREATE OR REPLACE FUNCTION move_hold(
     of_shard smallint, of_team text, of_sub text, of_route text, of_key text, of_request bytea,
     of_hold text, seen_credits bigint, seen_until timestamptz, decided_at timestamptz, true_until timestamptz,
     to_credits bigint, to_until timestamptz, to_state text,
-    of_source text, of_id text, of_type text, of_body bytea, of_trace text,
+    of_source text, of_id text, of_type text, of_body bytea, of_trace text, of_request_id text,
     of_status smallint, answer_before bytea, answer_behind bytea
 ) RETURNS TABLE ("position" bigint, recorded_at timestamptz)
 LANGUAGE plpgsql AS $$
@@ -29,7 +29,8 @@ BEGIN
         RETURN;
     END IF;
     PERFORM append_fact(
-        of_shard, locked.next, locked.head, locked.recorded_at, of_team, of_source, of_id, of_type, of_body, of_trace
+        of_shard, locked.next, locked.head, locked.recorded_at, of_team, of_source, of_id, of_type, of_body, of_trace,
+        of_request_id
     );
     PERFORM keep_answer(
         of_shard, of_team, of_sub, of_route, of_key, of_status,

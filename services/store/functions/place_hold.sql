@@ -12,7 +12,7 @@ CREATE OR REPLACE FUNCTION place_hold(
     of_shard smallint, of_team text, of_sub text, of_route text, of_key text, of_request bytea,
     seen bigint, decided_at timestamptz, true_until timestamptz, spare bigint, newer_max integer,
     of_hold text, of_member text, of_credits bigint, until timestamptz,
-    of_source text, of_id text, of_type text, of_body bytea, of_trace text,
+    of_source text, of_id text, of_type text, of_body bytea, of_trace text, of_request_id text,
     of_status smallint, answer_before bytea, answer_behind bytea
 ) RETURNS TABLE ("position" bigint, recorded_at timestamptz)
 LANGUAGE plpgsql AS $$
@@ -45,7 +45,8 @@ BEGIN
         RETURN;
     END IF;
     PERFORM append_fact(
-        of_shard, locked.next, locked.head, locked.recorded_at, of_team, of_source, of_id, of_type, of_body, of_trace
+        of_shard, locked.next, locked.head, locked.recorded_at, of_team, of_source, of_id, of_type, of_body, of_trace,
+        of_request_id
     );
     INSERT INTO holds (shard, team_id, hold_id, member_id, credits, placed_at, expires_at)
     VALUES (of_shard, of_team, of_hold, of_member, of_credits, locked.recorded_at, until);

@@ -208,12 +208,14 @@ CREATE TABLE repeats (
 CREATE TABLE traces (
     shard smallint NOT NULL,
     position bigint NOT NULL,
-    traceparent text COLLATE "C" NOT NULL,
+    traceparent text COLLATE "C",
+    request_id text COLLATE "C",
     noted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (shard, position)
+    PRIMARY KEY (shard, position),
+    CHECK (traceparent IS NOT NULL OR request_id IS NOT NULL)
 );
 CREATE INDEX traces_by_age ON traces (noted_at);
-COMMENT ON TABLE traces IS 'In which trace (W3C) a fact came to be, where that is known; for 30 days, and nothing is decided by it.';
+COMMENT ON TABLE traces IS 'In which trace (W3C) and of which request to the API a fact came to be, where that is known; for 30 days, and nothing is decided by it.';
 
 CREATE TABLE voided_usages (
     shard smallint NOT NULL,
@@ -407,7 +409,7 @@ GRANT INSERT ON blocks TO creditwell_recorder, creditwell_projector, creditwell_
 GRANT UPDATE (next, head, recorded_at) ON shard_heads
 TO creditwell_recorder, creditwell_projector, creditwell_worker, creditwell_api;
 GRANT INSERT ON traces TO creditwell_recorder, creditwell_projector, creditwell_worker, creditwell_api;
-GRANT SELECT ON traces TO creditwell_projector, creditwell_worker, creditwell_reader;
+GRANT SELECT ON traces TO creditwell_projector, creditwell_worker, creditwell_api, creditwell_reader;
 GRANT DELETE ON traces TO creditwell_worker;
 GRANT SELECT ON teams TO creditwell_recorder, creditwell_projector, creditwell_worker, creditwell_api;
 GRANT UPDATE (cycle, cycle_ends_at, sealed_cycle) ON teams
@@ -978,6 +980,10 @@ CREATE FUNCTION this_life() RETURNS TABLE (
     system_identifier bigint, timeline text, database oid, started_at timestamptz, synchronous boolean
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
 BEGIN
+    -- Between the end of a primary and the promotion there is only this; it takes no writes, and is waited for as such.
+    IF pg_is_in_recovery() THEN
+        RAISE EXCEPTION 'a standby answers that nobody has promoted yet' USING ERRCODE = 'read_only_sql_transaction';
+    END IF;
     BEGIN
         SELECT s.system_identifier INTO system_identifier FROM pg_control_system() AS s;
     EXCEPTION WHEN insufficient_privilege OR undefined_function OR feature_not_supported THEN

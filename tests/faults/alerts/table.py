@@ -27,12 +27,6 @@ class AlertFault:
     pace: float = HALF_A_MINUTE
 
 
-# Alerts that none of our faults makes fire, with what is known.
-NOT_SHOWN = {
-    "CreditwellStuck": "no fault of Kafka, the database or Stripe that was tried leaves a process there: each is noticed and said by "
-    "`CreditwellNotReady`, or is got over; what is left are mistakes of ours",
-    "CreditwellStoreWentBack": "`make faults ARGS=--went-back` promotes standbys and resumes the store, without Prometheus",
-}
 FAULTS: dict[str, AlertFault] = {}
 
 

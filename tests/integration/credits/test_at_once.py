@@ -39,9 +39,9 @@ from services.credits.holds.moving import move
 from services.credits.holds.placing import HoldRequest, NotPermitted, permitted
 from services.credits.limits import set_limit
 from services.runtime.errors import Refused
-from services.runtime.tracing.context import carrying
+from services.runtime.tracing.context import NO_TRAIL, Trail, carrying
 from services.store.append import lock_shard
-from services.store.beside.traces import trace_of_fact
+from services.store.beside.traces import trail_of_fact
 from services.store.connect import Connection, Pool, connect_pool
 from services.store.copying import microseconds
 from services.store.identities import Identity
@@ -397,13 +397,19 @@ async def test_an_answer_that_is_repeated_has_the_bytes_of_the_first_whatever_th
     assert (first.json()["member_id"], first.content) == (body["member_id"], again.content)
 
 
-async def test_the_trace_of_a_command_lies_beside_its_fact(desk: Desk) -> None:
+async def test_the_trail_of_a_command_lies_beside_its_fact(desk: Desk) -> None:
     await store(desk.world.connection, *planned(TEAM, credits=10))
 
-    with carrying(TRACE):
+    with carrying(Trail(TRACE, "req-1")):
         await desk.place("h", request_for(4))
         await desk.move("c", capturing("c", [CapturedPart(3 * CREDIT)], final=True))
-    await desk.place("untraced", request_for(4))
+    with carrying(Trail(None, "req-2")):
+        await desk.place("named", request_for(1))
+    await desk.place("untraced", request_for(1))
 
-    for fact_id, trace in ("hold:h", TRACE), ("end:h", TRACE), ("hold:untraced", None):
-        assert await trace_of_fact(desk.world.connection, Identity(TEAM, HOLDS, fact_id)) == trace
+    trails = {
+        "hold:h": Trail(TRACE, "req-1"), "end:h": Trail(TRACE, "req-1"), "hold:named": Trail(None, "req-2"),
+        "hold:untraced": NO_TRAIL,
+    }  # fmt: skip
+    for fact_id, trail in trails.items():
+        assert await trail_of_fact(desk.world.connection, Identity(TEAM, HOLDS, fact_id)) == trail

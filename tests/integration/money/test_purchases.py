@@ -796,3 +796,28 @@ async def test_an_event_comes_again_until_stripe_answers(shop: Shop) -> None:
     await assert_credited_once(shop, page)
     tries = await shop.api.connection.fetchval("SELECT max(tries) FROM stripe_inbox WHERE checkout_id = $1", page["id"])
     assert tries >= 2
+
+
+OF_PURCHASE = """
+    SELECT request_id FROM facts LEFT JOIN traces USING (shard, position)
+    WHERE team_id = $1 AND type IN ('purchase.requested.v1', 'credits.purchased.v1') ORDER BY position
+"""
+
+
+@pytest.mark.parametrize("first", ["the browser", "a webhook"])
+async def test_credits_are_of_the_request_that_began_the_purchase_whoever_sees_the_payment_first(
+    shop: Shop, first: str
+) -> None:
+    shop.api.admin.headers["x-request-id"] = "buys"
+    page = await shop.bought()
+    shop.api.admin.headers["x-request-id"] = "is-back"
+    if first == "the browser":
+        await shop.nobody_tells()
+    await shop.press(page)
+    if first == "the browser":
+        assert (await shop.back(page))["state"] == "credited"
+    else:
+        await shop.hears()
+
+    found = await shop.api.connection.fetch(OF_PURCHASE, shop.api.team_id)
+    assert [row["request_id"] for row in found] == ["buys", "buys"]

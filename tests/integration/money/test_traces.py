@@ -1,17 +1,21 @@
-"""A trace of whoever used a feature leads to the charge that came of it, and to the host that was told."""
+"""A trace and a request's id of whoever used a feature lead to the charge that came of it, and to the host that was told."""
 
+import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from starlette.types import ASGIApp, Receive, Scope, Send
+from typer.testing import CliRunner
 
 from schemas.facts import CreditsToppedUp
 from schemas.topics import EVENTS
-from services.runtime.tracing.context import carrying
+from services.cli import app
+from services.runtime.tracing.context import Trail, carrying
 from services.runtime.tracing.sending import spans_sent
 from tests.integration.publishing.test_notices import SECRET, host
 from tests.support.collector import collecting
@@ -25,7 +29,7 @@ from tests.support.world import ServiceWorld, ends_of
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 OF_A_REQUEST = "00-11111111111111111111111111111111-2222222222222222-01"
-TRACE_ID = TRACE[3:35]
+TRACE_ID, ASKED = TRACE[3:35], "render-7f3a.1"
 CAUSED = (
     "usage.recorded.v1",
     "balance.ran_low.v1",
@@ -34,7 +38,7 @@ CAUSED = (
     "credits.topped_up.v1",
 )
 TRACES = """
-    SELECT type, substr(traceparent, 4, 32) AS trace_id FROM facts LEFT JOIN traces USING (shard, position)
+    SELECT type, substr(traceparent, 4, 32) AS trace_id, request_id FROM facts LEFT JOIN traces USING (shard, position)
     WHERE team_id = $1 ORDER BY position
 """
 IN_A_FACT = "SELECT count(*) FROM facts WHERE position(convert_to($1, 'UTF8') IN body) > 0"
@@ -43,13 +47,13 @@ LINKED = {"record usage", "publish facts"}
 CLAIMED = "SELECT count(*) = 64 FROM checkpoints WHERE reader = 'notices' AND owner <> ''"
 
 
-def noting(asked: dict[str, str]) -> Callable[[ASGIApp], ASGIApp]:
-    """Around the host: the traces with which it was told, by the notice."""
+def noting(asked: dict[str, dict[str, str]]) -> Callable[[ASGIApp], ASGIApp]:
+    """Around the host: the headers with which it was told, by the notice."""
 
     def around(app: ASGIApp) -> ASGIApp:
         async def noted(scope: Scope, receive: Receive, send: Send) -> None:
             headers = {name.decode(): text.decode() for name, text in scope.get("headers", ())}
-            asked[headers.get("webhook-id", "")] = headers.get("traceparent", "")
+            asked[headers.get("webhook-id", "")] = headers
             await app(scope, receive, send)
 
         return noted
@@ -57,11 +61,11 @@ def noting(asked: dict[str, str]) -> Callable[[ASGIApp], ASGIApp]:
     return around
 
 
-async def test_a_trace_goes_from_a_usage_to_its_charge_and_its_notice(
+async def test_a_trace_and_the_id_of_a_request_go_from_a_usage_to_its_charge_and_its_notice(
     world: ServiceWorld, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     team, connection = f"team_{uuid4().hex}", world.connection
-    asked, on_topic = dict[str, str](), dict[str, str | None]()
+    asked, on_topic = dict[str, dict[str, str]](), dict[str, tuple[str | None, str | None]]()
     roles = {role: as_role(world.database, role) for role in ("recorder", "projector", "worker")}
     with collecting() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
@@ -77,10 +81,11 @@ async def test_a_trace_goes_from_a_usage_to_its_charge_and_its_notice(
         ):
             await until(lambda: connection.fetchval(CLAIMED))
             await world.team(team, zone=zone_at_midday())
-            with carrying(OF_A_REQUEST):
+            with carrying(Trail(OF_A_REQUEST)):
                 await store(connection, team, [await desk.card(team, "pm_card_visa"), settings()])
 
-            await world.send(structured(reported(team, "a", quantity="2100", traceparent=TRACE)))
+            usage = structured(reported(team, "a", quantity="2100", traceparent=TRACE))
+            await world.send(replace(usage, headers=(*usage.headers, ("x-request-id", ASKED.encode()))))
             await until(lambda: has(connection, team, CreditsToppedUp))
 
             async def told() -> str | None:
@@ -92,8 +97,10 @@ async def test_a_trace_goes_from_a_usage_to_its_charge_and_its_notice(
                 """All that was caused is on the topic; by its type, with its trace."""
                 for record in await reader.read_to_end():
                     if record.key == team.encode():
-                        trace = record.headers.get("traceparent", b"").decode()
-                        on_topic[json.loads(record.value or b"")["type"]] = trace[3:35] or None
+                        trace, id_ = (
+                            record.headers.get(name, b"").decode() for name in ("traceparent", "x-request-id")
+                        )
+                        on_topic[json.loads(record.value or b"")["type"]] = trace[3:35] or None, id_ or None
                 return on_topic.keys() >= {*CAUSED}
 
             async def collected() -> bool:
@@ -104,12 +111,22 @@ async def test_a_trace_goes_from_a_usage_to_its_charge_and_its_notice(
             await until(collected, what=f"{DONE} and {LINKED} are at the collector")
         reader.close()
 
-    traces: dict[str, str | None] = {row["type"]: row["trace_id"] for row in await connection.fetch(TRACES, team)}
-    assert {kind: traces[kind] for kind in CAUSED} == dict.fromkeys(CAUSED, TRACE_ID)
-    assert traces["top_up.configured.v1"] == OF_A_REQUEST[3:35]
-    assert traces["plan.assigned.v1"] is None
-    assert asked[low][3:35] == TRACE_ID
-    assert on_topic == {kind: trace for kind, trace in traces.items() if kind in on_topic}
+    trails = {row["type"]: (row["trace_id"], row["request_id"]) for row in await connection.fetch(TRACES, team)}
+    assert {kind: trails[kind] for kind in CAUSED} == dict.fromkeys(CAUSED, (TRACE_ID, ASKED))
+    assert trails["top_up.configured.v1"] == (OF_A_REQUEST[3:35], None)
+    assert trails["plan.assigned.v1"] == (None, None)
+    assert (asked[low]["traceparent"][3:35], asked[low]["x-request-id"]) == (TRACE_ID, ASKED)
+    assert on_topic == {kind: trail for kind, trail in trails.items() if kind in on_topic}
     # The log, and what stands upon a payment, are the same without it.
-    assert not await connection.fetchval(IN_A_FACT, TRACE_ID)
-    assert TRACE_ID not in str(await desk.books())
+    for text in TRACE_ID, ASKED:
+        assert not await connection.fetchval(IN_A_FACT, text)
+        assert text not in str(await desk.books())
+    # Whoever was told the id finds all of it.
+    settings_of = {"CREDITWELL_DATABASE": as_role(world.database, "reader"), "CREDITWELL_INSECURE_DEV": "1"}
+    for name in ASKED, TRACE_ID, TRACE:
+        said = await asyncio.to_thread(CliRunner().invoke, app, ["trail", name, "--json"], env=settings_of)
+        found = [(row["type"], row["notice_state"]) for row in json.loads(said.stdout)["items"]]
+        assert [kind for kind, _ in found] == [*CAUSED]
+        assert dict(found)["balance.ran_low.v1"] == "delivered"
+    none = await asyncio.to_thread(CliRunner().invoke, app, ["trail", "nobody"], env=settings_of)
+    assert (none.exit_code, none.stdout) == (1, "")

@@ -12,6 +12,7 @@ from uuid import uuid4
 import msgspec
 import pytest
 from aiokafka import ConsumerRecord
+from asyncpg.connection import LoggedQuery
 from cloudevents.core.bindings.kafka import KafkaMessage, from_structured_event
 from cloudevents.core.formats.json import JSONFormat
 
@@ -22,6 +23,8 @@ from schemas.topics import EVENTS, REFUSED
 from services.publishing import relay
 from services.runtime.health import Health
 from services.runtime.settings import Settings
+from services.runtime.tracing.context import Trail, carrying
+from services.store.beside.traces import trails_of
 from services.store.claims import Claims
 from services.store.connect import Connection
 from services.store.read import read_after, read_round
@@ -31,6 +34,7 @@ from tests.support.serving import as_role, connected, leases_run_out, plan, read
 from tests.support.waiting import until
 
 TEAMS = 5
+LAST = "SELECT next - 1 FROM shard_heads WHERE shard = $1"
 
 
 @asynccontextmanager
@@ -105,6 +109,27 @@ async def test_every_stored_fact_is_published_once_in_order_with_the_bytes_that_
             assert [record.value.partition(b'"data":')[2][:-1] for record in records] == [stored.body for stored in log]
             assert positions(records) == [stored.position for stored in log]
             assert len({record.partition for record in records}) == 1
+
+
+async def test_a_round_asks_for_traces_of_those_shards_alone_whose_next_facts_have_some(database: str) -> None:
+    async with connected(database) as connection, connected(as_role(database, "worker")) as worker:
+        teams = await some_teams(connection, facts=3)
+        with carrying(Trail(None, "asked-1")):
+            await store(connection, teams[0], [used(1)])
+        await store(connection, teams[0], [used(1)])
+        traced, last = shard_of(teams[0]), await connection.fetchval(LAST, shard_of(teams[0]))
+
+        async def said(position: int) -> dict[int, bool]:
+            rows = await worker.fetch(relay.BEHIND, [*range(SHARDS)], [position] * SHARDS)
+            return {row["shard"]: row["traced"] for row in rows}
+
+        assert await said(0) == {shard_of(team): shard_of(team) == traced for team in teams}
+        assert await said(last - 2) | {traced: True} == await said(last - 2)
+        assert await said(last - 1) | {traced: False} == await said(last - 1)
+        asked: list[LoggedQuery] = []
+        with worker.query_logger(asked.append):
+            assert await trails_of(worker, {}) == {}
+        assert asked == []
 
 
 async def test_a_published_fact_is_a_cloud_event_that_an_independent_library_reads(stack: Stack, database: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 from deploy.local.servers.postgres import NativePostgres
 from services.runtime.health import Health
 from services.store.connect import AWAY, connect_pool
+from services.store.lives import read_standing
 from services.store.sessions.pool import ABSENT, Pool
 from tests.support.promoted import a_primary, make_tables
 from tests.support.waiting import until
@@ -35,6 +36,9 @@ async def test_whoever_knows_both_addresses_goes_on_where_writes_are_taken(prima
         await asyncio.to_thread(primary.stop, "immediate")
         await until(lambda: _is_read_only(health), what="it is said that nobody takes writes")
         assert await pool.fetchval("SELECT count(*) FROM facts") == 0, "what can be read is read meanwhile"
+        with pytest.raises(AWAY):  # so does the relay, which looks at the server's life first
+            async with pool.acquire() as connection:
+                await read_standing(connection)
         await _promote(standby.url)
 
         await until(lambda: _writes(pool), what="the new primary takes writes")

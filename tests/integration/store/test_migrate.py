@@ -18,7 +18,7 @@ from tests.support.serving import connected
 
 OF_THIS_BUILD = [*migrations(), *functions()]
 IN_FILES = (
-    "append_fact(smallint,bigint,bytea,timestamptz,text,text,text,text,bytea,text)",
+    "append_fact(smallint,bigint,bytea,timestamptz,text,text,text,text,bytea,text,text)",
     "claim_key(smallint,text,text,text,text,bytea)",
     "give_key_back(smallint,text,text,text,text)",
     "keep_answer(smallint,text,text,text,text,smallint,bytea)",
@@ -26,11 +26,11 @@ IN_FILES = (
     "lock_team(smallint,text,bigint,integer)",
     (
         "move_hold(smallint,text,text,text,text,bytea,text,bigint,timestamptz,timestamptz,timestamptz,bigint,timestamptz,text,"
-        "text,text,text,bytea,text,smallint,bytea,bytea)"
+        "text,text,text,bytea,text,text,smallint,bytea,bytea)"
     ),
     (
         "place_hold(smallint,text,text,text,text,bytea,bigint,timestamptz,timestamptz,bigint,integer,text,text,bigint,"
-        "timestamptz,text,text,text,bytea,text,smallint,bytea,bytea)"
+        "timestamptz,text,text,text,bytea,text,text,smallint,bytea,bytea)"
     ),
     "take_heads(smallint[],smallint[],text[])",
 )

@@ -64,7 +64,7 @@ async def test_the_same_usage_with_another_trace_is_a_repetition_and_a_trace_cha
 
 async def test_traces_are_let_go_when_their_time_is_over(world: ServiceWorld) -> None:
     await world.connection.execute(
-        "INSERT INTO traces VALUES (1, 1, $1, now() - $2::interval), (1, 2, $1, now())", ONE, KEPT
+        "INSERT INTO traces VALUES (1, 1, $1, NULL, now() - $2::interval), (1, 2, $1, NULL, now())", ONE, KEPT
     )
 
     async with connected(as_role(world.database, "worker")) as worker:

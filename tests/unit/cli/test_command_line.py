@@ -111,6 +111,16 @@ def test_what_is_shown_is_at_most_80_columns_wide_and_breaks_no_id(
     assert len(re.findall("says", shown)) == 2 * (length // 8)
 
 
+def test_a_heading_of_several_words_takes_no_letters_from_the_prose_beside_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    row = ("credits.events", "min.insync.replicas", "1", "3", "later", "1 of 3 brokers are there: start the others")
+
+    print_table("Topics", ("topic", "what", "is", "must be", "fixed by", "how"), [row], prose=["how"])
+
+    assert "are there: start the others" in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize("text", ["\x1b[31mred", "\x9b31mred", "a\rb", "a\x08b", "\u202egpj.exe", "\u2066a"], ids=ascii)
 def test_no_name_tells_a_terminal_anything(capsys: pytest.CaptureFixture[str], text: str) -> None:
     print_table("Members", ("name",), [(text,)])

@@ -27,8 +27,9 @@ def test_every_process_is_deployed_and_reaches_kafka_where_it_needs_it() -> None
     reached = {name: fact["kafka"] for name, fact in yaml.safe_load(facts[1]).items()}
 
     assert list(VALUES["processes"]) == list(PROCESSES)
-    assert reached == {process.name: "kafka" in process.needs for process in PROCESSES.values()}
-    assert set(VALUES["secrets"]) == {*PROCESSES, "migrate", "topics"}
+    assert reached == {process.name: "kafka" in process.needs for process in PROCESSES.values()} | {"resume": True}
+    assert set(VALUES["secrets"]) == {*PROCESSES, "resume", "migrate", "topics"}
+    assert not VALUES["resume"]["enabled"]
 
 
 def test_the_list_of_secrets_names_those_that_each_process_reads_and_no_others() -> None:

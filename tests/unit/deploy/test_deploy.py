@@ -30,7 +30,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OURS = {name for name, service in SERVICES.items() if str(service["image"]).startswith("creditwell:")}
 ROLE = {
     "migrate": "migrator", "recorder": "recorder", "projector": "projector", "relay": "worker", "topup": "worker",
-    "refill": "worker", "signer": "signer", "api": "api", "tools": "reader",
+    "refill": "worker", "signer": "signer", "api": "api", "resume": "migrator", "tools": "reader",
 }  # fmt: skip
 OPTIONAL = {
     "API_PROXIES", "CORS_ORIGINS", "NOTICE_URL", "PUBLIC_KEY", "TSA_CA", "TSA_URL", "USAGE_PAGE", "WITNESS_KEY",
@@ -40,6 +40,7 @@ SECRETS = {
     "relay": {"CREDITWELL_NOTICE_SECRET"},
     "signer": {"CREDITWELL_SIGNING_KEY", "CREDITWELL_WITNESS_KEY"},
     "topup": {"CREDITWELL_STRIPE_KEY"},
+    "resume": {"CREDITWELL_STRIPE_KEY"},
     "api": {"CREDITWELL_STRIPE_KEY", "CREDITWELL_STRIPE_WEBHOOK_SECRET"},
     "tools": {"CREDITWELL_STRIPE_KEY", "CREDITWELL_PUBLIC_KEY", "CREDITWELL_WITNESS_KEY"},
 }
@@ -63,7 +64,8 @@ def test_who_works_through_masses_gives_way_here_too() -> None:
 
 
 def test_every_process_of_the_command_line_is_deployed_with_a_role_of_its_own() -> None:
-    assert {*PROCESSES, "migrate", "topics", "tools"} == OURS
+    assert {*PROCESSES, "resume", "migrate", "topics", "tools"} == OURS
+    assert (SERVICES["resume"]["command"], SERVICES["resume"]["profiles"]) == (["resume", "--watch"], ["resume"])
     for name in PROCESSES:
         assert SERVICES[name]["command"] == ["serve", name]
     for name in OURS - {"topics"}:

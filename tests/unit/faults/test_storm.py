@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import asdict
+from io import StringIO
 from itertools import islice
 from pathlib import Path
 
 from rich.console import Console
 
-from tests.faults.storm import Outcome, Plan, growth, read_outcomes, report
+from tests.faults.growth import GROWTH_MAX, growth
+from tests.faults.storm import Outcome, Plan, points_of, read_outcomes, report
 
 
 def played(seed: int, *, scene: int = 1, memory_mb: float = 100.0, problems: tuple[str, ...] = ()) -> Outcome:
@@ -26,15 +28,31 @@ def test_a_run_goes_on_after_the_last_line_of_a_file_also_where_a_kill_has_left_
     assert list(islice(Plan(first=9, kinds=["kill"], count=None).seeds(), 3)) == [9, 10, 11]
 
 
+def slope(outcomes: list[Outcome]) -> float | None:
+    """Of the relay's memory."""
+    return growth(points_of(outcomes), "memory_mb")["relay-1"]
+
+
 def test_what_one_scene_takes_more_each_minute_is_a_slope_and_what_a_new_scene_gives_back_is_none() -> None:
-    steady = [played(minute, memory_mb=100 + minute % 2) for minute in range(60)]
-    assert growth(steady, "memory_mb") == {"relay-1": 0.0}
+    assert slope([played(minute, memory_mb=100 + minute % 2) for minute in range(60)]) == 0.0
 
     leaking = [played(minute, scene=minute // 30, memory_mb=100 + minute % 30) for minute in range(60)]
-    assert round(growth(leaking, "memory_mb")["relay-1"], 6) == 60.0
-    assert growth(leaking[:6], "memory_mb") == {}, "a few points say nothing"
-    warming_up = [played(minute, memory_mb=100 + minute) for minute in range(14)]
-    assert growth(warming_up, "memory_mb") == {}, "nor does a quarter of an hour"
+    assert round(slope(leaking) or 0, 6) == 60.0
+    assert slope(leaking[:6]) is None, "a few points say nothing"
+    assert slope([played(minute, memory_mb=100 + minute) for minute in range(14)]) is None, (
+        "nor does a quarter of an hour"
+    )
+
+
+def test_the_summary_has_a_line_and_a_bar_for_all_that_may_grow_and_fits_in_80_columns() -> None:
+    screen = Console(width=80, record=True, file=StringIO())
+    read = {what: {"recorder-1": 100.0} for what in GROWTH_MAX}
+    report([Outcome(minute, "max_connections", 2.0, "", (), minute * 60.0, 1, **read) for minute in range(60)], screen)
+
+    said = screen.export_text().splitlines()
+    for what, most in GROWTH_MAX.items():
+        assert any(line.split() == [what, "recorder-1", "100", "+0.0", f"{most:g}"] for line in said)
+    assert max(map(len, said)) <= 80
 
 
 def test_a_leak_or_a_broken_injection_makes_the_exit_code_1() -> None:

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from services.runtime.tracing.context import carrying, current_trace
+from services.runtime.tracing.context import NO_TRAIL, Trail, carrying, current_trail
 from services.runtime.tracing.exporting import SpanSender
 from services.runtime.tracing.sending import asks_for_spans, spans_sent
 from services.runtime.tracing.spans import WorkSpan, open_spans_with, span
@@ -93,7 +93,7 @@ async def test_a_span_has_its_parent_its_links_and_what_went_wrong() -> None:
     with span("outer", "server", parent=TRACE) as outer:
         outer.name("GET /v1/quotes")
         outer.note("http.response.status_code", 200)
-        with carrying(outer.traceparent), span("inner", "client") as inner:
+        with carrying(Trail(outer.traceparent)), span("inner", "client") as inner:
             inner.link([TRACE, TRACE, UNSAMPLED])
     with pytest.raises(ValueError, match="somebody"), span("wrong"):
         raise ValueError("somebody's name")
@@ -119,8 +119,8 @@ async def test_what_is_not_sampled_is_carried_on_as_it_came() -> None:
     collector.let.set()
     sending = sender(collector)
 
-    with span("request", "server", parent=UNSAMPLED) as opened, carrying(opened.traceparent or UNSAMPLED):
-        assert current_trace() == UNSAMPLED
+    with span("request", "server", parent=UNSAMPLED) as opened, carrying(Trail(UNSAMPLED).within(opened.traceparent)):
+        assert current_trail() == Trail(UNSAMPLED)
     await sending.finish(60)
 
     assert collector.spans == []
@@ -161,9 +161,12 @@ async def test_a_wrong_variable_of_opentelemetry_is_said_and_stops_nobody(size: 
 
 
 def test_what_is_done_in_a_trace_says_so_in_the_log() -> None:
-    assert current_trace() is None
-    with carrying(TRACE), carrying(None):
-        assert current_trace() == TRACE
+    assert current_trail() == NO_TRAIL
+    with carrying(Trail(TRACE)), carrying(NO_TRAIL):
+        assert current_trail() == Trail(TRACE)
         assert structlog.contextvars.get_contextvars()["trace_id"] == TRACE[3:35]
-    assert current_trace() is None
-    assert "trace_id" not in structlog.contextvars.get_contextvars()
+        with carrying(Trail(None, "r-1")):  # another's doing: nothing of the first goes with it
+            assert current_trail() == Trail(None, "r-1")
+            assert structlog.contextvars.get_contextvars()["request_id"] == "r-1"
+    assert current_trail() == NO_TRAIL
+    assert not {"trace_id", "request_id"} & structlog.contextvars.get_contextvars().keys()
