@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from services.export.cores import WORTH_IT, on_every_core
+from services.runtime.long_work.cores import WORTH_IT, on_every_core
 
 
 def own_id(number: int) -> tuple[int, int]:
