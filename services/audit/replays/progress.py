@@ -105,12 +105,12 @@ async def go_on_with_replay(connection: Connection, scope: ReplayScope, file: Pa
     if kept is None:
         save_progress(file, fresh)
         return fresh
-    for what, was, asked in (
+    for what, was, now in (
         ("by another build", kept.build, fresh.build),
         ("over another log", kept.log, fresh.log),
         ("with other options", kept.request, fresh.request),
     ):
-        if was != asked:
+        if was != now:
             raise Refused("wrong_progress", f"{file} is of a replay that was begun {what}: {EITHER}")
     ends = kept.start.ends
     replaced = await connection.fetchval(

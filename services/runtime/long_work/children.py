@@ -73,12 +73,10 @@ class Child:
         """A sentence that says how it ended."""
         self._process.join(ENDS_SECONDS)
         code = self._process.exitcode
-        how = (
-            f"ended by {signal.Signals(-code).name}"
-            if code is not None and code < 0
-            else f"over, with exit code {code}"
-        )
-        return f"process {self._process.pid} was {how} while it worked on {self._item}"
+        how = f"ended with exit code {code}"
+        if code is not None and code < 0:
+            how = f"was ended by {signal.Signals(-code).name}"
+        return f"process {self._process.pid} {how} while it worked on {self._item}"
 
 
 def first_ready(children: list[Child]) -> Child:
