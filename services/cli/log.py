@@ -129,12 +129,11 @@ async def _begin(
 
 def _replay(run: ReplayRun, processes: int | None, resume: Path | None) -> "Replayed":
     """Without a loop of asyncio around it, so that Ctrl-C is heard at once."""
-    from services.audit.replays.all_cores import replay_on_all_cores, rest_of
+    from services.audit.replays.all_cores import replay_on_all_cores, rest_of, size_of
     from services.audit.replays.progress import save_progress
     from services.runtime.long_work.cores import cores_for
 
-    folded = run.progress.start.folded
-    size = sum(folded[shard] for shard in rest_of(run.scope, run.progress))
+    size = size_of(rest_of(run.scope, run.progress), run.progress)
     with or_said(), progress("replaying", size) as tell:
         return replay_on_all_cores(
             load_settings().needed("database"), run.scope, run.progress, processes or cores_for(size),

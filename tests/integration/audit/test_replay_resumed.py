@@ -307,25 +307,26 @@ async def test_a_process_that_was_killed_is_named_with_its_shard(log: tuple[str,
 
 
 @pytest.mark.parametrize(
-    ("to", "number", "code", "sentence"),
+    ("processes", "to", "number", "code", "sentence"),
     [
-        ("child", signal.SIGKILL, 3, "was ended by SIGKILL while it worked on shard"),
-        ("parent", signal.SIGINT, 130, ""),
-        ("parent", signal.SIGTERM, -signal.SIGTERM, ""),
-        ("parent", signal.SIGKILL, -signal.SIGKILL, ""),
+        (2, "child", signal.SIGKILL, 3, "was ended by SIGKILL while it worked on shard"),
+        (2, "parent", signal.SIGINT, 130, ""),
+        (1, "parent", signal.SIGINT, 130, ""),
+        (2, "parent", signal.SIGTERM, -signal.SIGTERM, ""),
+        (2, "parent", signal.SIGKILL, -signal.SIGKILL, ""),
     ],
 )
 async def test_a_replay_ends_as_a_whole_and_without_a_traceback(
-    log: tuple[str, Connection], to: str, number: signal.Signals, code: int, sentence: str
+    log: tuple[str, Connection], processes: int, to: str, number: signal.Signals, code: int, sentence: str
 ) -> None:
     url, connection = log
-    command = [sys.executable, "-m", "services.cli", "replay", "--processes", "2"]
+    command = [sys.executable, "-m", "services.cli", "replay", "--processes", str(processes)]
     environment = {**own_environment(), "CREDITWELL_DATABASE": as_role(url, "reader")}
     with tempfile.TemporaryFile() as errors:
         async with nobody_gets_on(connection):
             process = start(command, environment, output=errors.fileno(), errors=errors.fileno())
             try:
-                await wait_for_locks(connection, 2)
+                await wait_for_locks(connection, processes)
                 children = [
                     one for one in psutil.Process(process.pid).children() if "spawn_main" in " ".join(one.cmdline())
                 ]
@@ -340,5 +341,5 @@ async def test_a_replay_ends_as_a_whole_and_without_a_traceback(
             await until(all_gone)
         errors.seek(0)
         said = errors.read().decode()
-    assert len(children) == 2
+    assert len(children) == (processes if processes > 1 else 0)
     assert (ended, sentence in said, "Traceback" in said) == (code, True, False), said
