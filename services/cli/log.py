@@ -77,6 +77,8 @@ def replay(
     """
     archives = archives_in(folders) if folders else None
     if archives is not None and not with_rest:
+        if resume or processes:
+            exit_used_wrongly("--resume and --processes are for the database: give --with-database, too.")
         replay_archives(archives, as_json=as_json)
     bounds, began = (parse_bound(since, "--from"), parse_bound(until, "--until")), monotonic()
     begin = partial(_begin, bounds=bounds, team_id=team, archives=archives, audit=audit, resume=resume)

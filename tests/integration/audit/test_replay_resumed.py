@@ -42,6 +42,11 @@ TEAMS = [f"team_{number}" for number in range(12)]
 KEPT = 5  # shards that are done when the kill comes
 OF_THE_RUN = ("seconds", "facts_per_s", "shards_before", "began_at")
 
+END_A_SESSION = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = 'creditwell-replay' LIMIT 1
+"""
+
 # In the tables of several shards; one of them in what is compared in no order of its own.
 TAMPERS = (
     "UPDATE balance_v1 SET additional = additional + 1, as_of = as_of + interval '1 s' WHERE team_id IN ('team_1', 'team_7')",
@@ -314,6 +319,7 @@ async def test_a_process_that_was_killed_is_named_with_its_shard(log: tuple[str,
         (1, "parent", signal.SIGINT, 130, ""),
         (2, "parent", signal.SIGTERM, -signal.SIGTERM, ""),
         (2, "parent", signal.SIGKILL, -signal.SIGKILL, ""),
+        (2, "session", signal.SIGKILL, 3, "the database does not answer"),
     ],
 )
 async def test_a_replay_ends_as_a_whole_and_without_a_traceback(
@@ -330,7 +336,10 @@ async def test_a_replay_ends_as_a_whole_and_without_a_traceback(
                 children = [
                     one for one in psutil.Process(process.pid).children() if "spawn_main" in " ".join(one.cmdline())
                 ]
-                os.kill(process.pid if to == "parent" else children[0].pid, number)
+                if to == "session":
+                    await connection.execute(END_A_SESSION)
+                else:
+                    os.kill(process.pid if to == "parent" else children[0].pid, number)
                 ended = await asyncio.to_thread(process.wait, PATIENCE_SECONDS)
             finally:
                 process.send_signal(signal.SIGKILL)
