@@ -14,7 +14,8 @@ entry_proof   the proof of one fact, checked without the log: pure
 prove         and made
 fence         what keeps the log, against what the migrations made
 walk          one shard, from its beginning: pure
-replay        the log folded anew, against the live projections
+replay        the log folded anew, against the live projections, shard by shard
+replays       what it is made of; on all cores, and after a kill
 derived       the tables that move with an append, against the log
 expected      what these tables must hold: pure
 follows       whether facts follow from facts: pure

@@ -31,7 +31,7 @@ FACTS_OF_TEAM = f"{_FACTS} AND team_id = $5 ORDER BY position LIMIT $4"
 
 VOIDS = "SELECT {0} FROM facts WHERE shard = $1 AND type = 'usage.voided.v1'"
 SAVED = "SELECT team_id, position FROM top_ups WHERE shard = $1 AND version = $2"
-NOTICES = "SELECT position, team_id, type FROM notices WHERE shard = $1"
+NOTICES = "SELECT position, team_id, type FROM notices WHERE shard = $1 ORDER BY position, type"
 
 # Each begins with the columns that name a row: team, and what else.
 TABLES: dict[str, tuple[int, str]] = {
@@ -62,6 +62,9 @@ TABLES: dict[str, tuple[int, str]] = {
 
 MAY_BE_MISSING = frozenset({"stripe_customers"})  # the log alone says whose card is charged
 
+# What a fold raises at facts and rows that no code of ours wrote. It is a finding, and the rest is read all the same.
+UNFOLDABLE = (UnknownFact, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError)
+
 Differs = Callable[[str, str, str, str, object, object], None]  # team, table, row, column, should be, is
 
 
@@ -74,7 +77,7 @@ class AuditFinding(NamedTuple):
 
     def __str__(self) -> str:
         """A sentence that names the place."""
-        return f"{self.place} of {self.team_id}: {self.what}"
+        return f"{self.place}{f' of {self.team_id}' if self.team_id else ''}: {self.what}"
 
 
 Finds = Callable[[AuditFinding], None]
@@ -137,6 +140,13 @@ def readable(stored: Stored, finds: Finds) -> AnyFact | None:
     return None
 
 
+def unfoldable(stored: Stored, wrong: Exception) -> AuditFinding:
+    """What a fold raised at a fact, as a finding."""
+    if isinstance(wrong, ValueError):  # a zone or a time that no calendar has
+        return AuditFinding(stored.team_id, stored.place, str(wrong)[:500])
+    return AuditFinding(stored.team_id, stored.place, f"it can't be folded ({wrong!r})"[:500])
+
+
 async def _note_voids(connection: Connection, examined: Examined) -> None:
     for row in await connection.fetch(VOIDS.format(FACT_COLUMNS), examined.shard):
         stored = stored_of(row)
@@ -170,8 +180,8 @@ def _take(examined: Examined, stored: Stored, differs: Differs, finds: Finds) ->
         if examined.audit:
             for what in _audit_of(examined, stored.team_id).take(stored, fact):
                 finds(AuditFinding(stored.team_id, stored.place, what))
-    except ValueError as wrong:  # a zone or a time that no calendar has
-        finds(AuditFinding(stored.team_id, stored.place, str(wrong)))
+    except UNFOLDABLE as wrong:
+        finds(unfoldable(stored, wrong))
 
 
 def _audit_of(examined: Examined, team_id: str) -> TeamAudit:
@@ -204,7 +214,7 @@ async def _compare(
     differs: Differs,
 ) -> None:
     columns: Sequence[str] = ()
-    async for record in connection.cursor(sql, examined.shard, prefetch=PAGE):
+    async for record in connection.cursor(in_order(sql, keys), examined.shard, prefetch=PAGE):
         columns = columns or tuple(record.keys())
         row = tuple(record.values())
         team_id, name = str(row[0]), " ".join(map(str, row[1:keys]))
@@ -219,6 +229,11 @@ async def _compare(
                 differs(team_id, table, name, column, expected, value)
     for key in sorted(should if table not in MAY_BE_MISSING else (), key=str):
         differs(str(key[0]), table, " ".join(map(str, key[1:])), "the row", "a row", "missing")
+
+
+def in_order(sql: str, keys: int) -> str:
+    """By its first columns, which name a row: so findings come in the same order each time."""
+    return f"{sql} ORDER BY {', '.join(map(str, range(1, keys + 1)))}"
 
 
 def _same(column: str, expected: object, value: object) -> bool:

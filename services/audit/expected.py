@@ -1,6 +1,6 @@
 """What every derived table must hold, made from the log alone: the rows of one shard, fact by fact. Pure.
 
-`balance`, `lots`, `activity` and `usage` are folded in `services/audit/replay.py`; here are the tables that move in the
+`balance`, `lots`, `activity` and `usage` are folded in `services/audit/replays/`; here are the tables that move in the
 transaction which appends: teams, holds, limits, erased members, voids, attempts, pages, the saved fold of top-ups.
 """
 

@@ -23,7 +23,7 @@ from services.cli.showing import (
     with_database,
 )
 from services.export.files import FileFormat
-from services.runtime.errors import Refused
+from services.runtime.errors import Refused, Unavailable
 from services.runtime.settings_loading import exit_used_wrongly
 from services.store.connect import Connection
 
@@ -254,6 +254,8 @@ def check_folders(folders: "Sequence[Path]", keys: "Sequence[Ed25519PublicKey]",
             return check_exports(folders, () if unsigned else keys, unsigned=unsigned, on_facts=tell)
     except Refused as refused:
         exit_used_wrongly(f"{refused.detail}.")
+    except Unavailable as gone:
+        fail(NOT_NOW, str(gone))
 
 
 def archives_in(folders: "Sequence[Path]") -> "Archives":
@@ -275,6 +277,8 @@ def replay_archives(archives: "Archives", *, as_json: bool) -> NoReturn:
             folded = fold_archives(archives, tell)
     except Refused as refused:
         exit_used_wrongly(f"{refused.detail}.")
+    except Unavailable as gone:
+        fail(NOT_NOW, str(gone))
     kinds = sorted(folded.entries)
     if as_json:
         print_json({

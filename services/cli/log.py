@@ -1,6 +1,6 @@
 """Commands over the projections: do they say what the log says? And the next version of them."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -10,12 +10,13 @@ import typer
 
 from schemas.credits import format_credits
 from schemas.places import Place
-from services.cli.exports import archives_in, parse_bound, replay_archives
+from services.cli.exports import archives_in, or_used_wrongly, parse_bound, replay_archives
 from services.cli.showing import (
     FOUND_WRONG,
     SHOWN_MAX,
     AsJson,
     WithDatabase,
+    or_said,
     print_json,
     print_table,
     progress,
@@ -27,7 +28,9 @@ from services.store.connect import Connection
 from services.store.shards import shard_of
 
 if TYPE_CHECKING:
-    from services.audit.replay import Replayed, ReplayScope
+    from services.audit.replays.outcome import Replayed
+    from services.audit.replays.progress import ReplayProgress
+    from services.audit.replays.scope import ReplayScope
     from services.export.replaying import Archives as ReadArchives
     from services.export.spans import Bound
     from services.read_models.comparing import RowDifference
@@ -44,6 +47,13 @@ Until = Annotated[str | None, typer.Option(help="Compare the activity recorded b
 Audit = Annotated[
     bool, typer.Option("--audit", help="Check as well that facts follow from facts: prices, refills, payments, caps.")
 ]
+Processes = Annotated[int | None, typer.Option(min=1, help="How many processes; one to a core if not given.")]
+Resume = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Keep in this file which shards are done; a replay that was killed goes on from it."
+    ),
+]
 
 
 def replay(
@@ -54,6 +64,8 @@ def replay(
     until: Until = None,
     audit: Audit = False,
     with_rest: WithDatabase = False,
+    processes: Processes = None,
+    resume: Resume = None,
     as_json: AsJson = False,
 ) -> None:
     """Fold the log from its beginning and compare with every table that follows from it.
@@ -61,42 +73,74 @@ def replay(
     Exit code 1 names the first difference. A place stands for the moment of its append. With folders: fold the
     archives, and with --with-database what comes after them, too.
 
-    Example: creditwell replay --audit
+    Example: creditwell replay --audit --resume replay.json
     """
     archives = archives_in(folders) if folders else None
     if archives is not None and not with_rest:
+        if resume or processes:
+            exit_used_wrongly("--resume and --processes are for the database: give --with-database, too.")
         replay_archives(archives, as_json=as_json)
-    bounds = parse_bound(since, "--from"), parse_bound(until, "--until")
-    began = monotonic()
-    replayed, behind = with_database(partial(_replay, bounds=bounds, team_id=team, archives=archives, audit=audit))
-    seconds = monotonic() - began
+    bounds, began = (parse_bound(since, "--from"), parse_bound(until, "--until")), monotonic()
+    begin = partial(_begin, bounds=bounds, team_id=team, archives=archives, audit=audit, resume=resume)
+    run = ReplayRun(*with_database(lambda connection: or_used_wrongly(begin(connection))))
+    replayed = _replay(run, processes, resume)
     if team is not None and not replayed.teams:
         exit_used_wrongly(f"there is no team {team!r}.")
+    run.seconds = monotonic() - began
     if as_json:
-        print_json(_replayed_document(replayed, behind, seconds))
+        print_json(_replayed_document(replayed, run))
     else:
-        _show_replayed(replayed, behind, seconds, audit=audit)
+        _show_replayed(replayed, run)
+    if resume is not None:
+        resume.unlink(missing_ok=True)  # it is told: the next replay begins anew
     raise typer.Exit(FOUND_WRONG if replayed.differences or replayed.findings else 0)
 
 
-async def _replay(
+@dataclass(slots=True)
+class ReplayRun:
+    """A replay: what it compares, how far it was when it was taken up, and how long it took from there."""
+
+    scope: "ReplayScope"
+    progress: "ReplayProgress"
+    done_before: int = 0
+    facts_before: int = 0
+    seconds: float = 0
+
+    def __post_init__(self) -> None:
+        done = self.progress.done.values()
+        self.done_before, self.facts_before = len(done), sum(shard.facts for shard in done)
+
+
+async def _begin(
     connection: Connection,
     *,
     bounds: "tuple[Bound | None, Bound | None]",
     team_id: str | None,
     archives: "ReadArchives | None",
     audit: bool,
-) -> "tuple[Replayed, int]":
-    """What was folded, and how many facts the projections have not folded yet."""
-    from services.audit.replay import replay as replay_log
-    from services.audit.replay import size_of_replay
-    from services.store.read import heads
+    resume: Path | None,
+) -> "tuple[ReplayScope, ReplayProgress]":
+    """What is compared, and from which moment on; what is done already where a file says so."""
+    from services.audit.replays.progress import begin_replay, go_on_with_replay
 
     scope = await scope_of(connection, bounds, team_id, archives, audit=audit)
-    folded = await size_of_replay(connection)
-    behind = sum((await heads(connection)).values()) - folded
-    with progress("replaying", folded) as tell:
-        return await replay_log(connection, scope, tell), behind
+    if resume is None:
+        return scope, await begin_replay(connection, scope)
+    return scope, await go_on_with_replay(connection, scope, resume)
+
+
+def _replay(run: ReplayRun, processes: int | None, resume: Path | None) -> "Replayed":
+    """Without a loop of asyncio around it, so that Ctrl-C is heard at once."""
+    from services.audit.replays.all_cores import replay_on_all_cores, rest_of, size_of
+    from services.audit.replays.progress import save_progress
+    from services.runtime.long_work.cores import cores_for
+
+    size = size_of(rest_of(run.scope, run.progress), run.progress)
+    with or_said(), progress("replaying", size) as tell:
+        return replay_on_all_cores(
+            load_settings().needed("database"), run.scope, run.progress, processes or cores_for(size),
+            keep=(lambda _: None) if resume is None else partial(save_progress, resume), on_facts=tell,
+        )  # fmt: skip
 
 
 async def scope_of(
@@ -112,7 +156,7 @@ async def scope_of(
     Raises:
         Refused: `wrong_bounds`, they are of different shards; `unknown_place`.
     """
-    from services.audit.replay import EARLIEST, LATEST, ReplayScope
+    from services.audit.replays.scope import EARLIEST, LATEST, ReplayScope
     from services.export.spans import recorded_at
 
     places = [bound for bound in bounds if isinstance(bound, Place)]
@@ -122,7 +166,7 @@ async def scope_of(
     since, until = [await recorded_at(connection, bound) if isinstance(bound, Place) else bound for bound in bounds]
     shard = places[0].shard if places else None
     scope = ReplayScope(team, since or EARLIEST, until or LATEST, audit, shard)
-    return scope if archives is None else replace(scope, archived=archives.facts)
+    return scope if archives is None else replace(scope, archived=archives.facts, archives=archives.digest)
 
 
 def _totals(replayed: "Replayed") -> dict[str, dict[str, Any]]:
@@ -135,18 +179,19 @@ def _totals(replayed: "Replayed") -> dict[str, dict[str, Any]]:
     }  # fmt: skip
 
 
-def _replayed_document(replayed: "Replayed", behind: int, seconds: float) -> dict[str, Any]:
+def _replayed_document(replayed: "Replayed", run: ReplayRun) -> dict[str, Any]:
     return {
-        "ok": not replayed.differences and not replayed.findings, "facts": replayed.facts, "behind": behind,
+        "ok": not replayed.differences and not replayed.findings, "facts": replayed.facts,
+        "began_at": run.progress.start.at, "behind": run.progress.start.behind, "shards_before": run.done_before,
         "teams": replayed.teams, "totals": _totals(replayed),
         "differences": [difference._asdict() for difference in replayed.differences],
         "more_differences": replayed.more,
         "findings": [finding._asdict() for finding in replayed.findings], "more_findings": replayed.more_findings,
-        "seconds": round(seconds, 3), "facts_per_s": round(replayed.facts / seconds),
+        "seconds": round(run.seconds, 3), "facts_per_s": round((replayed.facts - run.facts_before) / run.seconds),
     }  # fmt: skip
 
 
-def _show_replayed(replayed: "Replayed", behind: int, seconds: float, *, audit: bool) -> None:
+def _show_replayed(replayed: "Replayed", run: ReplayRun) -> None:
     columns = ("type", "entries", "credits", "included", "additional")
     print_table(
         "What the log says",
@@ -158,17 +203,18 @@ def _show_replayed(replayed: "Replayed", behind: int, seconds: float, *, audit: 
         print(difference)
     rest = max(0, len(replayed.differences) - SHOWN_MAX) + replayed.more
     print(f"and {rest:,} more" if rest else "", end="\n" if rest else "")
-    print(
-        f"{replayed.facts:,} facts of {replayed.teams:,} teams: folded in {seconds:,.1f} s, {replayed.facts / seconds:,.0f}/s"
-    )
-    if behind:
+    seconds, rate = run.seconds, (replayed.facts - run.facts_before) / run.seconds
+    print(f"{replayed.facts:,} facts of {replayed.teams:,} teams: folded in {seconds:,.1f} s, {rate:,.0f}/s")
+    if run.done_before:
+        print(f"{run.done_before} shards were compared before: this replay began at {run.progress.start.at}")
+    if behind := run.progress.start.behind:
         print(f"{behind:,} newer facts are not in the projections yet: where that stays so, look at the projector")
     print("the projections say something else" if replayed.differences else "the projections say the same")
     for finding in replayed.findings[:SHOWN_MAX]:
         print(finding)
     more = max(0, len(replayed.findings) - SHOWN_MAX) + replayed.more_findings
     print(f"and {more:,} more" if more else "", end="\n" if more else "")
-    if audit or replayed.findings:
+    if run.scope.audit or replayed.findings:
         print("facts do not follow from facts" if replayed.findings else "every fact follows from those before it")
 
 

@@ -47,16 +47,23 @@ TeamArgument = Annotated[str, typer.Argument(metavar="TEAM", help="The team's id
 
 def with_database(work: Callable[[Connection], Awaitable[T]]) -> T:
     """Run `work` on one connection without the time limits of a service; ends the process where that can't be done."""
-    return asyncio.run(_with_database(load_settings().needed("database"), work))
+    with or_said():
+        return asyncio.run(_with_database(load_settings().needed("database"), work))
 
 
 async def _with_database(url: str, work: Callable[[Connection], Awaitable[T]]) -> T:
+    connection = await connect(url, process="cli")
     try:
-        connection = await connect(url, process="cli")
-        try:
-            return await work(connection)
-        finally:
-            await connection.close()
+        return await work(connection)
+    finally:
+        await connection.close()
+
+
+@contextmanager
+def or_said() -> Iterator[None]:
+    """What can't be done is said in a sentence, and ends the process with its exit code."""
+    try:
+        yield
     except (Refused, LogChanged, Fenced) as wrong:
         fail(FOUND_WRONG, str(wrong))
     except Unavailable as away:

@@ -8,7 +8,6 @@ tables     the rows of each kind of export
 views      the views of analysts, in one snapshot
 manifest   what an export says of itself
 exporting  an export, shard by shard, to be taken up again after a kill
-cores      work on shards, by a process to each core
 folders    an export in a folder: its manifest and files, and the next one
 checking   an export against itself and the note, without a database
 archive    a closed month

@@ -24,13 +24,13 @@ from services.audit.sign_log import ShardEnd, Signed
 from services.audit.verdict import LogProblem, Verified
 from services.audit.verify import OnFacts
 from services.audit.walk import CHANGED, MISSING, Finding, StoredBlock, Walk
-from services.export.cores import on_every_core
 from services.export.exporting import BLOCKS
 from services.export.files import FileFormat
 from services.export.folders import ExportFolder, contents
 from services.export.manifest import ManifestInvalid, ShardSpan
 from services.export.parquet import check_parquet
 from services.export.tables import BLOCK_COLUMNS, EVENT_COLUMNS, EVENTS
+from services.runtime.long_work.cores import on_every_core
 from services.store.copying import microseconds
 from services.store.proofs import GENESIS, block_hash, leaf_of, pack_known, pack_place
 from services.store.shards import SHARDS
@@ -60,6 +60,7 @@ def check_exports(
 
     Raises:
         Refused: Parquet is to be read and pyarrow is missing.
+        ChildKilled: a process that checked a shard is gone.
     """
     checked = ExportsChecked(Verified(signatures_checked=bool(keys)))
     exports = []
@@ -94,7 +95,8 @@ class _Facts:
             check_parquet()
         signed = self._note(unsigned=unsigned)
         self._whole(signed)
-        with on_every_core(partial(check_shard, self.export, signed), manifest.shards, manifest.rows) as shards:
+        check = partial(check_shard, self.export, signed)
+        with on_every_core(check, manifest.shards, manifest.rows, name=shard_name) as shards:
             for span, shard in zip(manifest.shards, shards, strict=True):
                 verified.facts, verified.blocks = verified.facts + shard.facts, verified.blocks + shard.blocks
                 verified.signed, verified.more = verified.signed + shard.signed, verified.more + shard.more
@@ -153,6 +155,11 @@ class ShardChecked:
     problems: list[LogProblem] = field(default_factory=list)
     more: int = 0
     end: ShardEnd | None = None
+
+
+def shard_name(span: ShardSpan) -> str:
+    """What a person knows it by."""
+    return f"shard {span.shard}"
 
 
 def check_shard(export: ExportFolder, signed: Signed | None, span: ShardSpan) -> ShardChecked:

@@ -17,7 +17,7 @@ from services.audit.checkpoints import origin_of
 from services.audit.notes.vectors import EMPTY_SHARD
 from services.audit.sign_log import LOG
 from services.export.columns import Row
-from services.export.files import PART, FileDigest, FileFormat, TableFile
+from services.export.files import FileDigest, FileFormat, TableFile
 from services.export.manifest import (
     FORMAT,
     ExportRequest,
@@ -37,6 +37,7 @@ from services.export.parquet import pyarrow
 from services.export.spans import MICROSECOND, Bound, anchor_text, covers, note_for, spans_of
 from services.export.tables import BLOCK_COLUMNS, EVENTS, TABLES, Table, blocks_of
 from services.runtime.errors import Refused
+from services.runtime.long_work.whole_files import PART
 from services.store.connect import Connection
 
 BLOCKS = "blocks"

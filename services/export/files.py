@@ -21,8 +21,8 @@ from schemas.instants import instant
 from schemas.spreadsheets import as_text, csv_lines
 from services.export.columns import ColumnType, ExportedColumn, Row
 from services.export.parquet import ParquetRows, read_parquet
+from services.runtime.long_work.whole_files import PART
 
-PART = ".part"
 PAGE = 5_000
 AS_BYTES = "_base64"  # the key beside a body's, which has its text
 
@@ -90,16 +90,6 @@ def digest_of(file: BufferedReader | BufferedRandom) -> str:
     """SHA-256 of a file, from its beginning."""
     file.seek(0)
     return file_digest(file, "sha256").hexdigest()
-
-
-def write_whole(file: Path, data: bytes) -> None:
-    """A small file, whole or not at all."""
-    unfinished = file.with_name(file.name + PART)
-    with unfinished.open("wb") as written:
-        written.write(data)
-        written.flush()
-        os.fsync(written.fileno())
-    unfinished.replace(file)
 
 
 class _CsvRows:

@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 
 from schemas.credits import MicroCredits, format_credits
-from services.export.files import FileDigest, FileFormat, write_whole
+from services.export.files import FileDigest, FileFormat
+from services.runtime.long_work.whole_files import write_whole
 
 FORMAT = "creditwell export 1"
 MANIFEST, UNFINISHED = "manifest.json", "unfinished.json"

@@ -7,21 +7,25 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from projections.columns import BALANCES, ShardFold, fold_shard
 from schemas.credits import MicroCredits
-from schemas.facts import Stored, UnknownFact
+from schemas.facts import Stored
+from services.audit.derived import UNFOLDABLE
 from services.audit.verdict import LogProblem
-from services.export.cores import on_every_core
 from services.export.files import FileFormat, read_rows
 from services.export.folders import ExportFolder
 from services.export.manifest import ManifestInvalid
 from services.export.parquet import check_parquet, pyarrow
 from services.export.tables import EVENT_COLUMNS, EVENTS
 from services.runtime.errors import Refused
+from services.runtime.long_work.cores import on_every_core
 from services.store.shards import SHARDS
 
 FACT_FIELDS = len(Stored._fields)
@@ -73,6 +77,11 @@ class Archives:
                 raise Refused("wrong_archives", f"{problem.place}: {problem.what}")
         return cls(exports)
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what their manifests say."""
+        return sha256(msgspec.json.encode([export.manifest for export in self.exports])).hexdigest()
+
     def facts(self, shard: int) -> Iterator[list[Stored]]:
         """The facts of a shard, page by page. Raises as `read_rows`."""
         for export in self.exports:
@@ -86,12 +95,13 @@ def fold_archives(archives: Archives, on_facts: OnFacts = lambda _: None) -> Fol
 
     Raises:
         Refused: Parquet is to be read and pyarrow is missing.
+        ChildKilled: a process that folded a shard is gone.
     """
     if any(export.manifest.request.file_format is FileFormat.PARQUET for export in archives.exports):
         check_parquet()
     rows = sum(export.manifest.rows for export in archives.exports)
     folded = FoldedArchives()
-    with on_every_core(partial(fold_of_shard, archives), range(SHARDS), rows) as shards:
+    with on_every_core(partial(fold_of_shard, archives), range(SHARDS), rows, name="shard {}".format) as shards:
         for shard in shards:
             folded.facts, folded.teams = folded.facts + shard.facts, folded.teams + shard.teams
             folded.balances += shard.balances
@@ -120,7 +130,7 @@ def fold_of_shard(archives: Archives, shard: int) -> FoldedArchives:
 def _take(fold: ShardFold, stored: Stored, folded: FoldedArchives) -> None:
     try:
         entries = fold.take(stored)
-    except (UnknownFact, ValueError, TypeError, KeyError, AssertionError) as error:
+    except UNFOLDABLE as error:
         _problem(folded, stored.place, f"it can't be folded ({error!r})"[:500])
         return
     for entry in entries:

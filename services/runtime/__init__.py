@@ -17,6 +17,7 @@ logs              structured lines on standard error
 tracing           in which trace something is done, and OpenTelemetry's spans
 minutes           what a process did, said once a minute
 crashpoints       where a fault test may end or stop a process
+long_work         work on all cores, and files that a kill leaves whole
 niceness          who gives way to whom on a shared machine
 gc_tuning         Python's search for garbage, out of the way of batches
 """

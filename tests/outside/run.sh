@@ -4,6 +4,9 @@
 # Usage: tests/outside/run.sh
 set -eu
 cd "$(dirname "$0")/../.."
+for program in go java nginx; do # said now, and not when the rest has run for minutes
+    PATH=$PATH:/usr/sbin:/usr/local/sbin command -v $program > /dev/null || echo "outside-checks: $program is not on the PATH: its part will fail" >&2
+done
 own=.creditwell/outside
 uv=$(deploy/local/uv.sh .venv/bin/python)
 if ! cmp -s tests/outside/requirements.txt $own/installed; then

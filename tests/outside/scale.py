@@ -3,8 +3,13 @@
 Usage: python -m tests.outside.scale, by a Python that has them. Each must come to the same rows.
 """
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +22,7 @@ from services.export.tables import EVENT_COLUMNS
 from tests.support.months import month_of, told
 
 FACTS, WORKERS = 2_000, 2
+ENGINE_SECONDS = 600  # Ray and Spark start in half a minute, and wait for ever where they find no room
 SPARK_ROW = "shard long, team_id string, position long, as_of timestamp, included long, additional long, debt long"
 SPARK_SETTINGS = {
     "spark.sql.session.timeZone": "UTC", "spark.sql.shuffle.partitions": str(2 * WORKERS),
@@ -99,23 +105,59 @@ def rows_of(folded: Iterable[Mapping[str, Sequence[Any]]]) -> Folded:
     return sorted(row for columns in folded for row in zip(*(columns[name] for name in BALANCES), strict=True))
 
 
+ENGINES: dict[str, Callable[[Path], Folded]] = {
+    "a process pool": in_a_pool,
+    "Dask": in_dask,
+    "Ray": in_ray,
+    "Spark": in_spark,
+}
+
+
+def try_one(name: str, root: Path) -> None:
+    """Fold with one engine, in this process.
+
+    Raises:
+        SystemExit: it comes to other balances.
+    """
+    expected, folded = in_one_process(root), ENGINES[name](root)
+    if folded != expected:
+        sys.exit(f"{name} folds to something else")
+    print(f"{name} folds {len(expected)} teams to the same balances as one process", flush=True)
+
+
+def try_within(seconds: float, name: str, root: Path) -> None:
+    """The same in a process of its own, which is ended with all that it has started when its time is over.
+
+    Raises:
+        SystemExit: it is over, or the engine failed.
+    """
+    command = [sys.executable, "-m", "tests.outside.scale", name, str(root)]
+    engine = subprocess.Popen(command, start_new_session=True)
+    try:
+        code = engine.wait(seconds)
+    except subprocess.TimeoutExpired:
+        sys.exit(
+            f"{name} has not folded {FACTS:,} facts of each team within {seconds:.0f} s: it hangs, or waits for room"
+        )
+    finally:
+        with suppress(ProcessLookupError):  # its workers, too
+            os.killpg(engine.pid, signal.SIGKILL)
+        engine.wait()
+    if code:
+        sys.exit(f"{name} ended with {code}: what it wrote is above")
+
+
 def main() -> None:
     """One after the other, with a line for each."""
-    engines: dict[str, Callable[[Path], Folded]] = {
-        "a process pool": in_a_pool,
-        "Dask": in_dask,
-        "Ray": in_ray,
-        "Spark": in_spark,
-    }
     with TemporaryDirectory(prefix="scale-") as folder:
         root = Path(folder)
         lay_archives(root)
-        expected = in_one_process(root)
-        for name, fold in engines.items():
-            folded = fold(root)
-            assert folded == expected, f"{name} folds to something else"
-            print(f"{name} folds {len(expected)} teams to the same balances as one process")
+        for name in ENGINES:
+            try_within(ENGINE_SECONDS, name, root)
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1:
+        try_one(sys.argv[1], Path(sys.argv[2]))
+    else:
+        main()

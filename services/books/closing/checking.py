@@ -8,7 +8,8 @@ from projections.books.month import MonthBooks
 from projections.books.tables import is_right
 from schemas.catalog import Catalog
 from schemas.instants import instant
-from services.audit.replay import ReplayScope, replay
+from services.audit.replays.all_cores import replay_database
+from services.audit.replays.scope import ReplayScope
 from services.audit.verdict import LogProblem, Verified
 from services.books.closing.month_folder import STRIPE, MonthFolder, lines_of, write_text
 from services.books.closing.verdicts import CloseCheck
@@ -30,9 +31,12 @@ def check_verified(verified: Verified) -> CloseCheck:
     return _check("verify", what, _words(verified.problems))
 
 
-async def check_replayed(connection: Connection, on_facts: OnFacts) -> CloseCheck:
-    """What is read against a fold of the log from its beginning, and that facts follow from facts."""
-    replayed = await replay(connection, ReplayScope(audit=True), on_facts)
+def check_replayed(database: str, on_facts: OnFacts) -> CloseCheck:
+    """What is read against a fold of the log from its beginning, and that facts follow from facts.
+
+    On all cores, so it is called where no loop of asyncio runs. Raises as `replay_database`.
+    """
+    replayed = replay_database(database, ReplayScope(audit=True), on_facts)
     problems = [str(one) for one in (*replayed.differences, *replayed.findings)]
     what = f"{replayed.facts:,} facts folded, the projections compared, every fact audited"
     return _check("replay", what, problems)

@@ -28,9 +28,10 @@ from schemas.places import Place, place_of
 from schemas.pricing import RateCards
 from services.books.closing.ledger import CoveringNote, Ledger
 from services.books.closing.month_end import end_of_shard
-from services.export.files import PART, FileFormat, TableFile, digest_of, write_whole
+from services.export.files import FileFormat, TableFile, digest_of
 from services.export.tables import BALANCE_COLUMNS, balance_row
 from services.runtime.errors import Refused
+from services.runtime.long_work.whole_files import PART, write_whole
 from services.store.shards import SHARDS
 
 FORMAT = "creditwell close 1"

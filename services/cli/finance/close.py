@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from shutil import copytree
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +21,7 @@ from services.cli.proofs import (
     public_keys,
     verify_database,
 )
-from services.cli.showing import FOUND_WRONG, AsJson, fail, print_json, print_table, progress, with_database
+from services.cli.showing import FOUND_WRONG, AsJson, fail, or_said, print_json, print_table, progress, with_database
 from services.runtime.clock import system_clock
 from services.runtime.errors import LogChanged, Refused
 from services.runtime.settings import Settings
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     from projections.books.month import Month
+    from services.audit.verdict import Verified
     from services.books.closing.ledger import Ledger
     from services.books.closing.month_folder import MonthFolder
     from services.books.closing.verdicts import CloseCheck
@@ -84,7 +86,7 @@ def close(
         if archives:
             written, checks = asyncio.run(_from_archives(order, archives))
         else:
-            written, checks = with_database(lambda connection: _from_database(connection, order))
+            written, checks = _from_database(order)
     except (Refused, LogChanged) as wrong:
         fail(FOUND_WRONG, str(wrong))
     except OSError as error:
@@ -102,14 +104,26 @@ def _closed_month(name: str) -> "Month":
     return month
 
 
-async def _from_database(connection: Connection, order: CloseOrder) -> "tuple[MonthFolder, list[CloseCheck]]":
+def _from_database(order: CloseOrder) -> "tuple[MonthFolder, list[CloseCheck]]":
+    """The replay uses all cores: no loop of asyncio is around it."""
+    from services.books.closing.checking import check_books, check_replayed, check_verified
+
+    written, verified, size = with_database(partial(_write_and_verify, order=order))
+    with or_said(), progress("replaying", size) as tell:
+        replayed = check_replayed(order.settings.needed("database"), tell)
+    checks = [check_verified(verified), replayed, *check_books(written)]
+    if order.asks_stripe:
+        checks += with_database(partial(_ask_stripe, order=order, written=written))
+    return written, checks
+
+
+async def _write_and_verify(connection: Connection, *, order: CloseOrder) -> "tuple[MonthFolder, Verified, int]":
+    """The folder, what is to be said of the proofs, and how many facts the log has."""
     from services.audit.sign_log import LOG
-    from services.books.closing.checking import check_books, check_replayed, check_stripe, check_verified
     from services.books.closing.ledger import DatabaseLedger
     from services.books.closing.month_folder import ARCHIVE, begin_folder
     from services.books.folding import size_of_log
     from services.export.archive import archive
-    from services.money.stripe_client import WrongRequest, charges_of
 
     month, settings = order.month, order.settings
     begin_folder(order.out)
@@ -121,16 +135,18 @@ async def _from_database(connection: Connection, order: CloseOrder) -> "tuple[Mo
         connection, anchors=order.anchors, keys=order.keys, attestors=attestors_of(settings, order.anchors),
         from_checkpoint=None, after={}, age=age,
     )  # fmt: skip
-    with progress("replaying", await size_of_log(connection)) as tell:
-        replayed = await check_replayed(connection, tell)
-    checks = [check_verified(verified), replayed, *check_books(written)]
-    if order.asks_stripe:
-        async with charges_of(settings) as charges:
-            try:
-                checks += await check_stripe(connection, charges, written.books, catalog_of(settings), order.out)
-            except WrongRequest as wrong:
-                exit_used_wrongly(f"Stripe refuses to answer ({wrong}): check CREDITWELL_STRIPE_KEY.")
-    return written, checks
+    return written, verified, await size_of_log(connection)
+
+
+async def _ask_stripe(connection: Connection, *, order: CloseOrder, written: "MonthFolder") -> "list[CloseCheck]":
+    from services.books.closing.checking import check_stripe
+    from services.money.stripe_client import WrongRequest, charges_of
+
+    async with charges_of(order.settings) as charges:
+        try:
+            return await check_stripe(connection, charges, written.books, catalog_of(order.settings), order.out)
+        except WrongRequest as wrong:
+            exit_used_wrongly(f"Stripe refuses to answer ({wrong}): check CREDITWELL_STRIPE_KEY.")
 
 
 async def _from_archives(order: CloseOrder, folders: list[Path]) -> "tuple[MonthFolder, list[CloseCheck]]":

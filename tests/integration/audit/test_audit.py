@@ -37,7 +37,8 @@ from schemas.facts import (
 )
 from schemas.places import Place
 from services.audit.derived import AuditFinding, examine_shard
-from services.audit.replay import Replayed, ReplayScope, replay
+from services.audit.replay import ReplayScope, replay
+from services.audit.replays.outcome import Replayed
 from services.credits.grants import adjust
 from services.credits.holds.hold import CapturedPart, capturing, release
 from services.credits.holds.moving import move

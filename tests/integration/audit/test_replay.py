@@ -22,7 +22,8 @@ from schemas.facts import (
     UsageRecorded,
     UsageVoided,
 )
-from services.audit.replay import ReplayDifference, ReplayScope, replay, size_of_replay
+from services.audit.replay import ReplayScope, replay, size_of_replay
+from services.audit.replays.outcome import ReplayDifference
 from services.credits.holds.placing import PLACE
 from services.credits.plans import assign_plan
 from services.credits.rate_cards import seed_catalog

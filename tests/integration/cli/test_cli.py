@@ -417,3 +417,4 @@ def test_exports_and_archives_are_made_and_checked_by_their_exit_codes(database:
     assert "it is missing" in unwrapped(run("verify", str(facts), "--public-key", public).stdout)
     assert run("verify", str(facts), "--public-key", public).exit_code == 1
     assert run("replay", str(facts)).exit_code == 1
+    assert run("replay", str(facts), "--resume", str(tmp_path / "x")).exit_code == 2

@@ -18,13 +18,13 @@ from services.audit.verify import verify
 from services.cli.log import scope_of
 from services.export.archive import archive, bounds_of, months_missing
 from services.export.checking import check_exports, check_shard
-from services.export.cores import WORTH_IT, on_every_core
 from services.export.exporting import export
 from services.export.files import FileFormat
 from services.export.folders import ExportFolder, exports_in
 from services.export.manifest import ExportRequest
 from services.export.replaying import Archives, fold_archives, fold_files, fold_of_shard
 from services.runtime.errors import Refused
+from services.runtime.long_work.cores import WORTH_IT, on_every_core
 from services.store.connect import Connection
 from services.store.read import heads
 from services.store.shards import SHARDS, shard_of

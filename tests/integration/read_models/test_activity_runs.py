@@ -6,7 +6,8 @@ import pytest
 
 from projections.balance.state import ActivityKind
 from projections.versions import TABLES
-from services.audit.replay import ReplayDifference, replay
+from services.audit.replay import replay
+from services.audit.replays.outcome import ReplayDifference
 from services.read_models import activity_runs, projecting
 from services.read_models.activity import Filter, read_activity, read_all, read_entries, who_paid
 from services.read_models.rebuild import begin, build, switch
