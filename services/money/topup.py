@@ -44,6 +44,7 @@ from services.runtime.tracing.context import carrying
 from services.runtime.tracing.spans import span
 from services.store.connect import RETRYABLE, Connection, Pool, connect_pool
 from services.store.halts import Halts
+from services.store.lives import check_looked
 from services.store.refills import append_refills_due
 
 GROUP = "creditwell-topup"
@@ -71,6 +72,8 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
             health=health,
         )  # fmt: skip
         async with pool, charges_of(settings, stripe) as charges:
+            async with pool.acquire() as connection:
+                await check_looked(connection)
             worker = Worker(pool, Charging(pool, charges, catalog, owner), catalog, owner, health, figures)
             await _serve(settings, worker, stop)
 
@@ -246,6 +249,7 @@ class Worker:
     async def look_at(self, team_id: str) -> None:
         """Decide what is due, then go on with the attempt that is open, if there is one."""
         async with self.pool.acquire() as connection:
+            await check_looked(connection)
             trace = await trace_of_episode(connection, team_id)
         with span("top-up", parent=trace) as opened, carrying(opened.traceparent or trace):
             async with self.pool.acquire() as connection, connection.transaction():

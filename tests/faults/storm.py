@@ -20,7 +20,7 @@ from rich.table import Table
 from deploy.local.stack import Stack
 from tests.faults.injections import INJECTIONS
 from tests.faults.matrix import empty_database
-from tests.faults.scene import ALWAYS, Scene, a_scene
+from tests.faults.scene import Scene, a_scene
 
 THOROUGH_EVERY = 20  # a replay of everything, compared with the live projections
 BEGIN_FACTS = 100
@@ -151,7 +151,7 @@ def _resources(scene: Scene) -> tuple[dict[str, float], dict[str, float]]:
     """MB of memory and open files of each process that lives."""
     memory: dict[str, float] = {}
     descriptors: dict[str, float] = {}
-    for name in ALWAYS:
+    for name in scene.always:
         with suppress(psutil.Error, KeyError):
             process = psutil.Process(scene.processes[name].pid)
             memory[name], descriptors[name] = round(process.memory_info().rss / 1e6, 1), float(process.num_fds())
