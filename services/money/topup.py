@@ -50,8 +50,7 @@ from services.store.refills import append_refills_due
 GROUP = "creditwell-topup"
 WORKERS = 16  # attempts at once
 WAIT_MS = 500  # for records; what comes ends it at once, and each look at all partitions costs a millisecond
-SWEEP_SECONDS = 1.0
-SWEEP_MAX = 500
+SWEEP_SECONDS, SWEEP_MAX = 1.0, 500
 GOODBYE_SECONDS = 1.0
 
 WAKING = ("balance.ran_low", "top_up.configured", "payment_method.changed", "credits.purchased", "plan.assigned")

@@ -4,8 +4,9 @@ A standby that was behind and is promoted, a restored backup and a copy of produ
 server start is a life of its own. Whoever appends, moves a cursor or publishes asks the store whether the newest life
 that it knows is the server's (`check_life`, in SQL, under the lock of the heads). A restart of the same server on the
 same timeline goes on by itself; any other life goes on when the relay, or a person, has looked at what was published.
-A clone of the disk looks like a restart. So whoever takes usage from Kafka or money at Stripe, which a clone would share
-with production, waits for the look after a restart as well (`check_looked`).
+
+A clone of the disk looks like a restart. So who takes what a clone would share with production, usage from Kafka and
+money at Stripe, waits for the look after a restart as well (`check_looked`).
 """
 
 from dataclasses import dataclass

@@ -61,7 +61,7 @@ async def a_day(stack: Stack, clock: MovingClock, seed: int, per_hour: int, cons
                 seed += 1
                 if outcome.problems:
                     return outcomes
-        if problems := await _at_its_end(scene):
+        if problems := await _at_its_end(scene, console):
             outcomes.append(Outcome(seed, "the day", 0.0, "it is over", tuple(problems)))
     return outcomes
 
@@ -71,11 +71,15 @@ async def _move(clock: MovingClock, begin: datetime, hour: int, random: Random) 
     clock.is_now(begin + timedelta(hours=hour))
 
 
-async def _at_its_end(scene: Scene) -> Sequence[str]:
+async def _at_its_end(scene: Scene, console: Console) -> Sequence[str]:
     refills = dict(await scene.connection.fetch(REFILLS, RENEWED))
     verified = await verify(scene.connection)
+    console.print(
+        f"the day is over: {sum(refills.values())} cycles ended, {verified.facts} facts, {verified.checkpoints} notes"
+    )
     return [
         *(f"{team} was refilled {refills.get(team, 0)} times" for team in RENEWED if refills.get(team) != 1),
+        *([] if verified.checkpoints else ["the log was never signed"]),
         *map(str, verified.problems),
     ]
 

@@ -123,8 +123,8 @@ async def test_a_clone_without_a_relay_asks_nothing_of_stripe(world: ServiceWorl
     team = await new_team(world.connection, desk)
     async with cloned(world) as (clone, looking):
         await store(clone, team, [used(300)])
-        await project(clone)
         await judge(clone, team)
+        await project(clone)
         asked = len((await desk.http.get("/_control/requests")).json())
         database = as_role(looking.settings.needed("database"), "worker")
         async with serving(topup.serve, settings_of(world.stack, database, stripe_key=KEY, stripe_api=desk.url)):
