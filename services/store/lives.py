@@ -5,8 +5,8 @@ server start is a life of its own. Whoever appends, moves a cursor or publishes 
 that it knows is the server's (`check_life`, in SQL, under the lock of the heads). A restart of the same server on the
 same timeline goes on by itself; any other life goes on when the relay, or a person, has looked at what was published.
 
-A clone of the disk looks like a restart. So who takes what a clone would share with production, usage from Kafka and
-money at Stripe, waits for the look after a restart as well (`check_looked`).
+A clone of the disk looks like a restart. So who has to do with what a clone would share with production, usage in Kafka,
+money at Stripe and the host product's ear, waits for the look after a restart as well (`check_looked`).
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,9 @@ RENAME = """
     UPDATE store_constants SET value = gen_random_uuid()::text WHERE name = 'log';
     ALTER TABLE store_constants ENABLE ALWAYS TRIGGER store_constants_fixed
 """
-UNLOOKED = "store_unchecked: the database's server was started anew, and the relay has not looked yet at what was published"
+UNLOOKED = (
+    "store_unchecked: the database's server was started anew, and the relay has not looked yet at what was published"
+)
 LOG = "SELECT value FROM store_constants WHERE name = 'log'"
 WHY_MAX = 500
 
@@ -103,7 +105,7 @@ async def check_life(connection: "Connection") -> None:
 
 
 async def check_looked(connection: "Connection") -> None:
-    """As `check_life`, for whoever takes from what a copy of this store would share with it: Kafka's group, and Stripe.
+    """As `check_life`, for whoever deals with what a copy would share with it: Kafka's group, Stripe, the host product.
 
     Raises:
         StoreUnchecked: nobody has looked in this life at what was published.

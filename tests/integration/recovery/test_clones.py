@@ -1,7 +1,7 @@
 """A clone of production's disk, with production's keys and topics: what it can do, and what ends it.
 
 On the same timeline it looks like a restart. So its own log goes on, and what it shares with production waits for its
-relay's look at what was published: usage in Kafka, and money at Stripe.
+relay's look at what was published: usage in Kafka, money at Stripe, and what the host product is told.
 """
 
 import asyncio
@@ -13,10 +13,15 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from schemas.facts import CreditsToppedUp
+from deploy.local.receiver import Receiver
+from deploy.local.stripe import running
+from schemas.credits import MICRO
+from schemas.facts import BalanceRanLow, CreditsToppedUp
 from services.audit.signer import Signing
 from services.money import topup
+from services.publishing import notice_rows
 from services.publishing.looking import StoreLook
+from services.publishing.notices import notify
 from services.read_models.low_balance import judge
 from services.runtime.clock import system_clock
 from services.runtime.errors import Unavailable
@@ -33,6 +38,10 @@ from tests.support.waiting import until
 from tests.support.world import ServiceWorld
 
 TEAM = "team_1"
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+LOW = BalanceRanLow(
+    available_credits=40 * MICRO, threshold_credits=50 * MICRO, crossed_at_position=1, top_up_enabled=False
+)
 
 # What a clone of the disk is: all is as it was, but for the start of its server.
 CLONED = """
@@ -133,6 +142,24 @@ async def test_a_clone_without_a_relay_asks_nothing_of_stripe(world: ServiceWorl
             await look(clone)
 
             await until(lambda: has(clone, team, CreditsToppedUp), what="it is charged once somebody has looked")
+
+
+async def test_a_clone_tells_the_host_product_nothing(world: ServiceWorld) -> None:
+    receiver = Receiver(SECRET)
+    async with cloned(world) as (clone, looking), running(receiver.app()) as host:
+        await notice_rows.begin(clone)
+        await store(clone, TEAM, [LOW])
+        database = as_role(looking.settings.needed("database"), "worker")
+        settings = settings_of(world.stack, database, notice_url=f"{host}/notices", notice_secret=SECRET)
+        async with serving(notify, settings):
+            assert not receiver.notices
+
+            await look(clone)
+
+            async def told() -> bool:
+                return bool(receiver.notices)
+
+            await until(told, what="the host is told once somebody has looked")
 
 
 async def test_a_clone_does_not_sign_where_production_has_signed(world: ServiceWorld, tmp_path: Path) -> None:
