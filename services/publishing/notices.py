@@ -71,21 +71,15 @@ async def notify(
 
     async def work() -> None:
         pool = await connect_pool(
-            settings.needed("database"),
-            process="relay-notices",
-            lease_seconds=settings.lease_seconds,
-            size=1,
-            projections=False,
-            health=health,
-        )
+            settings.needed("database"), process="relay-notices", lease_seconds=settings.lease_seconds, size=1,
+            projections=False, health=health,
+        )  # fmt: skip
         async with (
             pool,
             pool.acquire() as connection,
             httpx2.AsyncClient(timeout=timeout_seconds, follow_redirects=False, limits=LIMITS) as client,
         ):
-            await check_looked(
-                connection
-            )  # a clone of the disk would tell production's host of what production never did
+            await check_looked(connection)  # a clone would tell production's host product
             await claims.leave(connection)  # what a broken connection left claimed need not wait for the lease
             host = NoticeHost(client, url, keys, timeout_seconds)
             kept = timedelta(days=settings.notice_days)

@@ -5,8 +5,8 @@ server start is a life of its own. Whoever appends, moves a cursor or publishes 
 that it knows is the server's (`check_life`, in SQL, under the lock of the heads). A restart of the same server on the
 same timeline goes on by itself; any other life goes on when the relay, or a person, has looked at what was published.
 
-A clone of the disk looks like a restart. So who has to do with what a clone would share with production, usage in Kafka,
-money at Stripe and the host product's ear, waits for the look after a restart as well (`check_looked`).
+A clone of the disk looks like a restart. So who has to do with what a clone would share with production (usage in
+Kafka, money at Stripe, the host product's ear) waits for the look after a restart as well (`check_looked`).
 """
 
 from dataclasses import dataclass
