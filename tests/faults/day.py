@@ -72,7 +72,7 @@ async def _move(clock: MovingClock, begin: datetime, hour: int, random: Random) 
 
 
 async def _at_its_end(scene: Scene, console: Console) -> Sequence[str]:
-    refills = dict(await scene.connection.fetch(REFILLS, RENEWED))
+    refills = {row["team_id"]: row["count"] for row in await scene.connection.fetch(REFILLS, RENEWED)}
     verified = await verify(scene.connection)
     console.print(
         f"the day is over: {sum(refills.values())} cycles ended, {verified.facts} facts, {verified.checkpoints} notes"

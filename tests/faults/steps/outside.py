@@ -136,7 +136,7 @@ async def _tell(ground: Ground, team: str) -> object:
     telling = asyncio.create_task(notify(chosen, stop, Health("relay")))
 
     async def told() -> bool:
-        return telling.done() or await ground.connection.fetchval(TOLD, team)
+        return telling.done() or bool(await ground.connection.fetchval(TOLD, team))
 
     try:
         await until(told, what="the host is told")

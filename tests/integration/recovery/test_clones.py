@@ -5,10 +5,11 @@ relay's look at what was published: usage in Kafka, money at Stripe, and what th
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -50,7 +51,7 @@ CLONED = """
 """
 
 
-Serve = Callable[[Settings, asyncio.Event, Health], Awaitable[None]]
+Serve = Callable[[Settings, asyncio.Event, Health], Coroutine[Any, Any, None]]
 
 
 @asynccontextmanager

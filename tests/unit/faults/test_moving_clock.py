@@ -17,6 +17,15 @@ TELLS = "import sys, time; [print(int(time.time()), flush=True) for _ in sys.std
 MINUTE = 60
 
 
+def told(process: "subprocess.Popen[str]") -> int:
+    """What time it is there."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    return int(process.stdout.readline())
+
+
 def test_who_runs_by_a_clock_is_moved_while_it_runs(tmp_path: Path) -> None:
     if sys.platform != "linux" or shutil.which("cc") is None:
         absent("a clock that can be moved needs Linux and a C compiler")
@@ -26,19 +35,10 @@ def test_who_runs_by_a_clock_is_moved_while_it_runs(tmp_path: Path) -> None:
         [sys.executable, "-c", TELLS], env={**os.environ, **environment}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         text=True,
     )  # fmt: skip
-    assert process.stdin is not None
-    assert process.stdout is not None
-
-    def told() -> int:
-        process.stdin.write("\n")
-        process.stdin.flush()
-        return int(process.stdout.readline())
-
-    before = told()
+    before = told(process)
     clock.is_now(now + timedelta(days=365))
-    after = told()
-    process.stdin.close()
-    process.wait()
+    after = told(process)
+    process.communicate()
 
     assert abs(after - before - 365 * 24 * 3_600) < MINUTE * 5
 
