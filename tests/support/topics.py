@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # documented there
 
 READ_SECONDS = 60
 LOOK_SECONDS = 0.1
@@ -76,7 +76,8 @@ class TopicReader:
         A broker that has just come back may not know its partitions yet: ask again, but not for ever.
         """
         deadline = time.monotonic() + READ_SECONDS
-        wanted = {TopicPartition(place.topic, place.partition): OffsetSpec.latest() for place in self._places}
+        newest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        wanted = {TopicPartition(place.topic, place.partition): newest for place in self._places}
         while True:
             try:
                 told = self._admin.list_offsets(
