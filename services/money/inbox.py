@@ -24,6 +24,7 @@ from services.money.stripe_client import Charges, Missing
 from services.money.stripe_client.errors import WrongKey
 from services.money.top_ups import attempts
 from services.runtime.clock import pause
+from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Unavailable
 from services.runtime.health import Health
 from services.runtime.logs import get_log
@@ -101,9 +102,11 @@ async def work_on(worker: InboxWorker, event: InboxEvent) -> None:
     """Find out what follows from one event and do it; or come back to it later."""
     try:
         act = await _find_out(worker, event)
+        crashpoint("inbox:asked")
         async with worker.transaction() as connection:
             outcome = await act(connection)
             await mark_done(connection, event, outcome)
+        crashpoint("inbox:done")
     except Unavailable as away:
         async with worker.transaction() as connection:
             await look_later(connection, event, str(away))

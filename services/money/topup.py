@@ -44,13 +44,13 @@ from services.runtime.tracing.context import carrying
 from services.runtime.tracing.spans import span
 from services.store.connect import RETRYABLE, Connection, Pool, connect_pool
 from services.store.halts import Halts
+from services.store.lives import check_looked
 from services.store.refills import append_refills_due
 
 GROUP = "creditwell-topup"
 WORKERS = 16  # attempts at once
 WAIT_MS = 500  # for records; what comes ends it at once, and each look at all partitions costs a millisecond
-SWEEP_SECONDS = 1.0
-SWEEP_MAX = 500
+SWEEP_SECONDS, SWEEP_MAX = 1.0, 500
 GOODBYE_SECONDS = 1.0
 
 WAKING = ("balance.ran_low", "top_up.configured", "payment_method.changed", "credits.purchased", "plan.assigned")
@@ -71,6 +71,8 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
             health=health,
         )  # fmt: skip
         async with pool, charges_of(settings, stripe) as charges:
+            async with pool.acquire() as connection:
+                await check_looked(connection)
             worker = Worker(pool, Charging(pool, charges, catalog, owner), catalog, owner, health, figures)
             await _serve(settings, worker, stop)
 
@@ -246,6 +248,7 @@ class Worker:
     async def look_at(self, team_id: str) -> None:
         """Decide what is due, then go on with the attempt that is open, if there is one."""
         async with self.pool.acquire() as connection:
+            await check_looked(connection)
             trail = await trail_of_episode(connection, team_id)
         with span("top-up", parent=trail.traceparent) as opened, carrying(trail.within(opened.traceparent)):
             async with self.pool.acquire() as connection, connection.transaction():

@@ -40,6 +40,7 @@ from services.runtime.tracing.context import carrying
 from services.store.claims import Claims
 from services.store.connect import AWAY, RETRYABLE, Connection, connect_pool
 from services.store.halts import Halts
+from services.store.lives import check_looked
 
 SENDING_MAX = 8  # at once
 LIMITS = httpx2.Limits(max_connections=SENDING_MAX)
@@ -70,18 +71,15 @@ async def notify(
 
     async def work() -> None:
         pool = await connect_pool(
-            settings.needed("database"),
-            process="relay-notices",
-            lease_seconds=settings.lease_seconds,
-            size=1,
-            projections=False,
-            health=health,
-        )
+            settings.needed("database"), process="relay-notices", lease_seconds=settings.lease_seconds, size=1,
+            projections=False, health=health,
+        )  # fmt: skip
         async with (
             pool,
             pool.acquire() as connection,
             httpx2.AsyncClient(timeout=timeout_seconds, follow_redirects=False, limits=LIMITS) as client,
         ):
+            await check_looked(connection)  # a clone would tell production's host product
             await claims.leave(connection)  # what a broken connection left claimed need not wait for the lease
             host = NoticeHost(client, url, keys, timeout_seconds)
             kept = timedelta(days=settings.notice_days)

@@ -4,6 +4,9 @@ A standby that was behind and is promoted, a restored backup and a copy of produ
 server start is a life of its own. Whoever appends, moves a cursor or publishes asks the store whether the newest life
 that it knows is the server's (`check_life`, in SQL, under the lock of the heads). A restart of the same server on the
 same timeline goes on by itself; any other life goes on when the relay, or a person, has looked at what was published.
+
+A clone of the disk looks like a restart. So who has to do with what a clone would share with production (usage in
+Kafka, money at Stripe, the host product's ear) waits for the look after a restart as well (`check_looked`).
 """
 
 from dataclasses import dataclass
@@ -33,6 +36,9 @@ RENAME = """
     UPDATE store_constants SET value = gen_random_uuid()::text WHERE name = 'log';
     ALTER TABLE store_constants ENABLE ALWAYS TRIGGER store_constants_fixed
 """
+UNLOOKED = (
+    "store_unchecked: the database's server was started anew, and the relay has not looked yet at what was published"
+)
 LOG = "SELECT value FROM store_constants WHERE name = 'log'"
 WHY_MAX = 500
 
@@ -96,6 +102,17 @@ async def check_life(connection: "Connection") -> None:
         StoreUnchecked: it may not, yet or at all.
     """
     await connection.execute(CHECK)
+
+
+async def check_looked(connection: "Connection") -> None:
+    """As `check_life`, for whoever deals with what a copy would share with it: Kafka's group, Stripe, the host product.
+
+    Raises:
+        StoreUnchecked: nobody has looked in this life at what was published.
+    """
+    await check_life(connection)
+    if not (await read_standing(connection)).looked:
+        raise StoreUnchecked(UNLOOKED)
 
 
 async def admit(connection: "Connection", how: str, by: str | None = None) -> int | None:

@@ -27,6 +27,7 @@ from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
 from services.runtime.settings_loading import catalog_of
 from services.store.connect import AWAY, Pool, connect_pool, connect_when_there
+from services.store.lives import check_looked
 from services.usage.batches import BATCH_MAX
 from services.usage.metrics import RecorderMetrics, RefusedShare
 from services.usage.partitions import Partitions, Rebalances
@@ -100,6 +101,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     pool = await connect_when_there(connect, stop, health)
     if pool is None:
         return
+    await keep_going("the store", lambda: _is_looked_at(pool, health), stop, health, away=AWAY)
     await keep_going(KAFKA, lambda: _is_there(settings, health), stop, health, away=(KafkaError, OSError))
     partitions = Partitions(USAGE, settings, pool, f"recorder-{uuid4()}", health)
     metrics = RecorderMetrics(health.registry)
@@ -118,6 +120,13 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
         await broker.stop()
         await recorder.finish()
         await pool.close()
+
+
+async def _is_looked_at(pool: Pool, health: Health) -> None:
+    """A clone of the disk would take partitions from production's own recorders: it has production's group."""
+    async with pool.acquire() as connection:
+        await check_looked(connection)
+    health.back("the store")
 
 
 async def _is_there(settings: Settings, health: Health) -> None:

@@ -2,6 +2,8 @@
 
 scene         the stage: a whole Creditwell under load, and the oracles that count afterwards
 storm         one injection after the other, for minutes or for a day
+day           24 hours that go by within minutes, with faults in each
+moving_clock  the time of day that such a day has
 injections    what a storm does
 crash_points  the named places at which it kills, freezes or stops a process
 database      what it does to the database and to the way there

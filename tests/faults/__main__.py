@@ -9,7 +9,9 @@
     python -m tests.faults --money                        2,000 runs of the money matrix (tests/faults/money.py), then 1,000
                                                           teams that run low at once (tests/faults/rush.py)
     python -m tests.faults --money --seed 39 --count 1    that run again
-    python -m tests.faults --steps                        10,000 deaths at each step of each work (tests/faults/steps)
+    python -m tests.faults --steps                        10,000 deaths at each step of each work (tests/faults/steps);
+                                                          with --out FILE --resume FILE it goes on where it was
+    python -m tests.faults --day                          24 hours in minutes, with faults in each (tests/faults/day.py)
     python -m tests.faults --promoted                     20 standbys that were behind, promoted (tests/faults/promoted.py)
     python -m tests.faults --went-back                    20 stores that went back and were resumed (tests/faults/went_back.py)
     python -m tests.faults --restored                     9 backups restored to a moment of the past (tests/faults/servers/restored.py)
@@ -40,11 +42,11 @@ from rich.console import Console
 from deploy.local.say import speaker
 from deploy.local.stack import Stack, start_stack
 from services.money.stripe_client.pace import PER_SECOND
-from tests.conftest import begin_life
-from tests.faults import bounds, matrix
+from tests.faults import bounds, day, matrix
 from tests.faults.alerts.play import FAULTS, alerts
 from tests.faults.holds import kill_amid_holds
 from tests.faults.injections import INJECTIONS
+from tests.faults.moving_clock import again_by_a_clock, our_clock
 from tests.faults.promoted import promotions
 from tests.faults.rush import rush
 from tests.faults.servers import brokers, full_disk, grown, restored
@@ -74,6 +76,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--resume", type=Path, help="go on after the last injection of this file, if it is there")
     parser.add_argument("--money", action="store_true", help="the money matrix alone")
     parser.add_argument("--steps", action="store_true", help="deaths at each step of each work, alone")
+    parser.add_argument("--day", action="store_true", help="a day that goes by in minutes, alone; needs Linux and cc")
     parser.add_argument("--promoted", action="store_true", help="standbys that were behind and are promoted, alone")
     parser.add_argument("--went-back", action="store_true", help="stores that went back and are resumed, alone")
     parser.add_argument("--restored", action="store_true", help="backups restored to a moment of the past, alone")
@@ -108,6 +111,8 @@ def main() -> int:
         return simulated(range(seed, seed + (given.count or TEAMS_USUAL)), console)
     if given.decoders:
         return decoded(given.count or EVENTS_USUAL, console)
+    if given.day:
+        return lived(seed, given.count or day.PER_HOUR_USUAL, console)
     if given.promoted:
         return promoted(range(seed, seed + (given.count or PROMOTED_USUAL)), console)
     if given.full_disk:
@@ -119,7 +124,7 @@ def main() -> int:
         "restored": lambda stack: restores(stack, range(seed, seed + (given.count or RESTORED_USUAL)), console),
         "brokers": lambda stack: brokers.brokers(stack, seed, console),
         "alerts": lambda stack: alerts(stack, given.kinds, console, healthy=not given.only),
-        "steps": lambda stack: deaths(stack, range(seed, seed + (given.count or STEPS_USUAL)), console),
+        "steps": lambda stack: deaths(stack, steps_of(given, seed), console),
         "holds": lambda stack: holds(stack, seed, given.count or BLOCKS_USUAL, console),
     }
     for name, run in on_servers.items():
@@ -141,13 +146,15 @@ def main() -> int:
             code |= went_back(stack, range(seed, seed + PROMOTED_USUAL), console)
             code |= restores(stack, range(seed, seed + RESTORED_USUAL), console)
             code |= holds(stack, seed, BLOCKS_USUAL, console)
-            code |= deaths(stack, range(seed, seed + STEPS_USUAL), console)
+            code |= deaths(stack, steps_of(given, seed), console)
             code |= brokers.brokers(stack, seed, console)
         if given.upgrade or not alone:
             code |= bool(asyncio.run(upgrade(stack, seed, console)))
         if given.bounds or not alone:
             code |= bounds.report(asyncio.run(bounds.measure(stack)), console)
-    return code if alone else code | growth(seed, console) | full_disk.full_disk(console)
+    if alone:
+        return code
+    return code | growth(seed, console) | full_disk.full_disk(console) | lived(seed, day.PER_HOUR_USUAL, console)
 
 
 def plan_of(given: argparse.Namespace, seed: int) -> Plan:
@@ -193,22 +200,37 @@ def growth(seed: int, console: Console) -> int:
         return grown.growth(stack, seed, console)
 
 
+def lived(seed: int, per_hour: int, console: Console) -> int:
+    """The exit code; in a process of its own, whose clock can be moved."""
+    clock = our_clock()
+    if clock is None:
+        return again_by_a_clock(["tests.faults", "--day", "--seed", str(seed), "--count", str(per_hour)])
+    with start_stack(say=speaker(), name="faults", native=True) as stack:
+        return report(asyncio.run(day.a_day(stack, clock, seed, per_hour, console)), console)
+
+
 def holds(stack: Stack, seed: int, blocks: int, console: Console) -> int:
     """The exit code."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     return asyncio.run(kill_amid_holds(stack, seed, blocks, console))
 
 
-def deaths(stack: Stack, seeds: Sequence[int], console: Console) -> int:
+def steps_of(given: argparse.Namespace, seed: int) -> steps.StepsPlan:
+    """The deaths that were asked for."""
+    earlier = steps.read_outcomes(given.resume) if given.resume is not None and given.resume.exists() else []
+    first = earlier[0].seed if earlier else seed
+    return steps.StepsPlan(range(first, first + (given.count or STEPS_USUAL)), out=given.out, earlier=earlier)
+
+
+def deaths(stack: Stack, plan: steps.StepsPlan, console: Console) -> int:
     """The exit code."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    return steps.report(asyncio.run(_deaths(stack, seeds, console)), console)
+    return steps.report(asyncio.run(_deaths(stack, plan, console)), console)
 
 
-async def _deaths(stack: Stack, seeds: Sequence[int], console: Console) -> steps.Tally:
-    database = await matrix.empty_database(stack.database)
-    await begin_life(database)
-    return await steps.play_steps(stack, database, seeds, console)
+async def _deaths(stack: Stack, plan: steps.StepsPlan, console: Console) -> steps.Tally:
+    template = (await matrix.empty_database(stack.database)).rpartition("/")[2]
+    return await steps.play_steps(stack, template, plan, console)
 
 
 async def crowd(stack: Stack, console: Console) -> int:

@@ -180,15 +180,17 @@ async def pooler(scene: Scene, random: Random) -> None:
         return
     scene.say(f"PgBouncer comes between, by {mode}, and is killed{', twice' * (lives - 1)}")
     try:
-        for _ in range(lives):
-            await _beside_a_pooler(scene, mode)
+        for life in range(lives):
+            ended = await _beside_a_pooler(scene, mode)
+            # Who lost the first pooler's has none before the second one is there.
+            assert ended or life, "nobody had a session"
     finally:
         scene.proxy.host, scene.proxy.port = direct
     await scene.more_facts(20)
 
 
-async def _beside_a_pooler(scene: Scene, mode: str) -> None:
-    """All sessions of ours come by way of it: those that came by another are ended."""
+async def _beside_a_pooler(scene: Scene, mode: str) -> int:
+    """All sessions of ours come by way of it: those that came by another are ended; how many."""
     settings = {"pool_mode": mode, "ignore_startup_parameters": f"{IGNORED},role"}
     if mode == "transaction":
         settings["max_prepared_statements"] = "200"
@@ -199,10 +201,11 @@ async def _beside_a_pooler(scene: Scene, mode: str) -> None:
         async with _superuser(scene) as superuser, _by_role(superuser):
             with a_pooler(Path(folder), scene.database, settings) as url:
                 scene.proxy.host, scene.proxy.port = "127.0.0.1", urlsplit(url).port or 0
-                assert await superuser.fetchval(END_SESSIONS), "nobody had a session"
+                ended: int = await superuser.fetchval(END_SESSIONS)
                 if mode == "transaction":
                     await _handed_round(superuser)
                 await scene.more_facts(50)
+    return ended
 
 
 @asynccontextmanager

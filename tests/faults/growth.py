@@ -13,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from tests.faults.scene import ALWAYS, Scene
+from tests.faults.scene import Scene
 
 # What may grow in an hour: of each process MB of memory, open files and series of its metrics (less is what an allocator
 # does), kB of write-ahead log that a fact takes, and MB of each table that has no more rows for more facts.
@@ -61,7 +61,7 @@ class Meter:
 
     async def _series(self) -> dict[str, float]:
         found: dict[str, float] = {}
-        for name in ALWAYS:
+        for name in self.scene.always:
             with suppress(httpx2.HTTPError):  # one that starts just now
                 lines = (await self.scene.fleet.metrics(name)).splitlines()
                 found[name] = float(sum(not line.startswith("#") for line in lines))
@@ -72,7 +72,7 @@ def _of_processes(scene: Scene) -> Reading:
     """MB of memory and open files of each process that lives."""
     memory: dict[str, float] = {}
     descriptors: dict[str, float] = {}
-    for name in ALWAYS:
+    for name in scene.always:
         with suppress(psutil.Error, KeyError):
             process = psutil.Process(scene.processes[name].pid)
             memory[name], descriptors[name] = round(process.memory_info().rss / 1e6, 1), float(process.num_fds())

@@ -3,11 +3,12 @@
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -73,6 +74,7 @@ class Scene:
     oracle: Oracle
     relayed: RelayOracle
     pressure: Pressure
+    always: Sequence[str] = ALWAYS  # who runs unless an injection says otherwise
     known_dead: int = 0
     said: list[str] = field(default_factory=list)
     asking: asyncio.Lock = field(default_factory=asyncio.Lock)  # one question at a time on one connection
@@ -208,14 +210,14 @@ class Scene:
 
     async def heal(self) -> None:
         """Whatever is dead or frozen runs again, and nobody holds what a dead one held."""
-        for name in ALWAYS:
+        for name in self.always:
             process = self.processes[name]
             if process.code is None:
                 self.processes.resume(name)
             else:
                 await self.leases_run_out(name.partition("-")[0])
                 self.fleet.start(name)
-        for name in set(self.fleet.ports) - set(ALWAYS):
+        for name in set(self.fleet.ports) - set(self.always):
             if self.processes[name].code is None:
                 self.processes.resume(name)
                 await self.processes.stop(name)
@@ -299,8 +301,16 @@ class Scene:
 
 
 @asynccontextmanager
-async def a_scene(stack: Stack, database: str, *, seed: int, per_second: int = 80) -> AsyncIterator[Scene]:
-    """Everything runs and is under load; `database` is empty or migrated."""
+async def a_scene(
+    stack: Stack,
+    database: str,
+    *,
+    seed: int,
+    per_second: int = 80,
+    always: Sequence[str] = ALWAYS,
+    anchors: Mapping[str, datetime] = MappingProxyType({}),
+) -> AsyncIterator[Scene]:
+    """Everything runs and is under load; `database` is empty or migrated. `anchors`: of the cycles of some teams."""
     connection: Connection = await asyncpg.connect(database, server_settings={"timezone": "UTC"})
     await migrate(connection)
     await ensure_projections(connection)
@@ -316,13 +326,13 @@ async def a_scene(stack: Stack, database: str, *, seed: int, per_second: int = 8
     common = {"CREDITWELL_STRIPE_API": stripe, "CREDITWELL_STRIPE_KEY": STRIPE_KEY}
     with Processes(stack, say=lambda line: None, forks=fork_server()) as processes:
         async with a_proxy(database) as proxy, a_producer(stack.kafka) as producer, a_stand_in(processes, port) as http:
-            await begin_teams(connection, http, stripe)
+            await begin_teams(connection, http, stripe, anchors)
             fleet = Fleet(processes, stack, proxy.url(database), common)
-            for name in ALWAYS:
+            for name in always:
                 fleet.start(name)
-            await fleet.ready(*ALWAYS)
+            await fleet.ready(*always)
             pressure = Pressure(producer, Load(Random(seed), TEAMS, name=f"s{seed}"), per_second)
-            scene = Scene(stack, processes, fleet, proxy, database, connection, http, oracle, relayed, pressure)
+            scene = Scene(stack, processes, fleet, proxy, database, connection, http, oracle, relayed, pressure, always)
             sending = asyncio.create_task(pressure.run())
             try:
                 yield scene
@@ -345,13 +355,18 @@ async def a_stand_in(processes: Processes, port: int) -> AsyncIterator[httpx2.As
         yield client
 
 
-async def begin_teams(connection: Connection, http: httpx2.AsyncClient, stripe: str) -> None:
+async def begin_teams(
+    connection: Connection,
+    http: httpx2.AsyncClient,
+    stripe: str,
+    anchors: Mapping[str, datetime] = MappingProxyType({}),
+) -> None:
     """Plans for all; a card and top-ups for some, whose threshold is near their allowance."""
     async with connection.transaction():
         await seed_catalog(connection, load_catalog())
     for team_id in TEAMS:
         async with connection.transaction():
-            await assign_plan(connection, load_catalog(), team_id, "pro")
+            await assign_plan(connection, load_catalog(), team_id, "pro", anchor=anchors.get(team_id))
     async with Charges(STRIPE_KEY, api_base=stripe) as charges:
         for team_id in TOPPED_UP:
             customer = await charges.ensure_customer(team_id)

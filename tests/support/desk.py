@@ -78,10 +78,16 @@ async def a_desk(*, seed: int = 1, frozen_at: datetime | None = None, **told: An
     """A stand-in of its own; `told` is how to talk to it. A clock that is frozen moves when it is told to."""
     frozen = None if frozen_at is None else int(frozen_at.timestamp())
     app = create_app(secret_key=KEY, webhook_url=None, webhook_secret="", seed=seed, frozen_at=frozen)
+    async with running(app) as url, desk_at(url, **told) as desk:
+        yield desk
+
+
+@asynccontextmanager
+async def desk_at(url: str, **told: Any) -> AsyncIterator[Desk]:
+    """A stand-in that runs there already."""
     headers = {"Authorization": f"Bearer {KEY}"}
     told = {"per_second": AT_ONCE, "timeout_seconds": PATIENCE_SECONDS} | told
     async with (
-        running(app) as url,
         httpx2.AsyncClient(
             base_url=url, headers=headers, trust_env=False, verify=PLAIN_HTTP, timeout=PATIENCE_SECONDS
         ) as http,

@@ -5,7 +5,8 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # documented there
 
 READ_SECONDS = 180  # a broker that was killed on a full machine comes back late
 LOOK_SECONDS = 0.1
@@ -49,6 +50,7 @@ class TopicReader:
             for number in partitions
         ]
         self._consumer.assign(self._places)
+        self._admin = AdminClient({"bootstrap.servers": kafka, "log_level": 2})
         self._ended: dict[int, int] = {}
 
     def grow(self) -> None:
@@ -69,20 +71,23 @@ class TopicReader:
         return await asyncio.to_thread(self._ends)
 
     def _ends(self) -> dict[int, int]:
-        return {place.partition: self._end(place) for place in self._places}
+        """All in one question: of 64 partitions, one after the other, it takes more than a second.
 
-    def _end(self, place: TopicPartition) -> int:
-        """A broker that has just come back may not know its partitions yet: ask again, but not for ever."""
+        A broker that has just come back may not know its partitions yet: ask again, but not for ever.
+        """
         deadline = time.monotonic() + READ_SECONDS
+        newest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        wanted = {TopicPartition(place.topic, place.partition): newest for place in self._places}
         while True:
             try:
-                end: int = self._consumer.get_watermark_offsets(place, timeout=READ_SECONDS)[1]
+                told = self._admin.list_offsets(
+                    wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=READ_SECONDS
+                )
+                return {place.partition: end.result().offset for place, end in told.items()}
             except KafkaException:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(LOOK_SECONDS)
-            else:
-                return end
 
     def _read_to_end(self) -> Iterator[Read]:
         goals = self._ends()

@@ -50,7 +50,7 @@ from services.runtime.errors import Refused
 from services.runtime.logs import get_log
 from services.store.append import Beside, LockedHead
 from services.store.connect import Connection, Pool, Transaction
-from services.store.lives import check_life
+from services.store.lives import check_looked
 
 FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.5, 60.0
 OWNER_LOOK_SECONDS = 60.0  # a webhook tells sooner
@@ -161,7 +161,7 @@ class Charging:
         if await self._looking.look(lease, attempt, intent) is not Look.CLEAR:
             return AttemptStep.WAIT
         async with self.pool.acquire() as connection:
-            await check_life(connection)  # in one that nobody has looked at, this log may not be the newest
+            await check_looked(connection)  # in one that nobody has looked at, this log may not be the newest
             state = await fold_top_ups(connection, lease.team_id)
         decided = state.open
         if decided is None or (decided.attempt_id, decided.payment_intent_id) != (attempt.attempt_id, intent.id):
@@ -384,7 +384,7 @@ async def confirm_by_owner(charges: Charges, transaction: Transaction, team_id: 
         StoreUnchecked: nobody has looked yet whether this log is the newest.
     """
     async with transaction() as connection:
-        await check_life(connection)
+        await check_looked(connection)
         waiting = (await fold_top_ups(connection, team_id)).open
     if waiting is None or waiting.payment_intent_id is None or not waiting.action_required:
         raise Refused("nothing_to_confirm", "no payment waits to be confirmed")

@@ -3,18 +3,20 @@
 In most runs the death is an exception that nothing catches, in this process; every so many-th run it is SIGKILL, of a
 process of its own (`python -m tests.faults.steps`). After each run the team has each fact once, who comes later has
 nothing left to do and the same answer, and the team's projections are its log's fold. After each group of runs the
-whole log is verified, with its notes and anchors, and audited. That a death happened is asserted in each run: a step
-that is called otherwise breaks its runs.
+whole log is verified, with its notes and anchors, audited, and reconciled with Stripe. That a death happened is asserted
+in each run: a step that is called otherwise breaks its runs.
 """
 
 import asyncio
+import json
 import os
 import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,9 +28,11 @@ from deploy.local.folders import own_environment
 from deploy.local.stack import Stack
 from services.audit.replay import ReplayScope, replay
 from services.audit.verify import verify
+from services.money.reconcile.compare import reconcile
 from services.runtime.crashpoints import arm, disarm
 from services.store.read import read_team
 from services.store.shards import shard_of
+from tests.conftest import a_database
 from tests.faults.steps.ground import Ground, a_ground
 from tests.faults.steps.works import CELLS, WORKS
 from tests.support.honest import project
@@ -36,7 +40,7 @@ from tests.support.waiting import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[3]
 KILLED_EVERY = 100
-RUNS_PER_GROUP = 100
+RUNS_PER_GROUND = 100
 SHOWN = 3
 
 
@@ -44,62 +48,125 @@ class Killed(BaseException):
     """The end of a process; no code of ours catches it."""
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one run; `killed`: by SIGKILL, of a process of its own."""
+
+    seed: int
+    died: bool
+    killed: bool
+    seconds: float
+    wrong: tuple[str, ...] = ()
+
+    @property
+    def cell(self) -> tuple[str, str]:
+        """Its work and step."""
+        return CELLS[self.seed % len(CELLS)]
+
+
 @dataclass
 class Tally:
     """What was played, and what broke."""
 
-    runs: int = 0
-    killed: int = 0
-    deaths: Counter[tuple[str, str]] = field(default_factory=Counter)  # by work and step
+    outcomes: list[Outcome] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     known: set[str] = field(default_factory=set)  # what the audit found before anybody died: pasts are laid, not lived
 
+    @property
+    def deaths(self) -> Counter[tuple[str, str]]:
+        """By work and step."""
+        return Counter(one.cell for one in self.outcomes if one.died)
 
-async def play_steps(
-    stack: Stack,
-    database: str,
-    seeds: Sequence[int],
-    console: Console | None = None,
-    *,
-    killed_every: int = KILLED_EVERY,
-) -> Tally:
-    """Play each seed; `killed_every`: so many runs in this process, and then one in a process that is killed; 0 for none."""
-    tally, began, signing_key = Tally(), time.monotonic(), Ed25519PrivateKey.generate()
-    async with a_ground(stack, database, signing_key) as ground:
-        for start in range(0, len(seeds), RUNS_PER_GROUP):
-            group = seeds[start : start + RUNS_PER_GROUP]
+    @property
+    def killed(self) -> int:
+        """Deaths by SIGKILL."""
+        return sum(one.died and one.killed for one in self.outcomes)
+
+
+@dataclass(frozen=True)
+class StepsPlan:
+    """What is to be played.
+
+    Attributes:
+        seeds: all of them, those that an earlier run has played among them.
+        killed_every: so many runs in this process, and then one in a process that is killed; 0 for none.
+        out: a file that gets a line for each run.
+        earlier: what was played before, by a run that is gone on with.
+    """
+
+    seeds: Sequence[int]
+    killed_every: int = KILLED_EVERY
+    out: Path | None = None
+    earlier: Sequence[Outcome] = ()
+
+    def groups(self) -> Iterator[Sequence[int]]:
+        """What is left to be played, by grounds."""
+        left = self.seeds[len(self.earlier) :]
+        return (left[start : start + RUNS_PER_GROUND] for start in range(0, len(left), RUNS_PER_GROUND))
+
+
+def read_outcomes(file: Path) -> list[Outcome]:
+    """What an earlier run has written; a line that a killed run has left half is passed over."""
+    outcomes = []
+    for line in file.read_text("utf-8").splitlines():
+        with suppress(json.JSONDecodeError):
+            told = json.loads(line)
+            outcomes.append(Outcome(**{**told, "wrong": tuple(told["wrong"])}))
+    return outcomes
+
+
+async def play_steps(stack: Stack, template: str, plan: StepsPlan, console: Console | None = None) -> Tally:
+    """Play each seed, a group of them on a ground of its own: what a run costs does not grow with those before it."""
+    tally, began, signing_key = Tally(list(plan.earlier)), time.monotonic(), Ed25519PrivateKey.generate()
+    tally.broken += [_broken(one) for one in plan.earlier if one.wrong]
+    for group in plan.groups():
+        async with a_database(stack, template) as database, a_ground(stack, database, signing_key) as ground:
             for seed in group:
-                tally.runs += 1
-                killed = bool(killed_every) and tally.runs % killed_every == 0
-                tally.killed += killed
-                if wrong := await _play(ground, seed, tally, killed=killed):
-                    work, step = CELLS[seed % len(CELLS)]
-                    tally.broken.append(f"seed {seed}, {work}, dies at {step}: {'; '.join(wrong)}")
+                outcome = await _play_one(ground, seed, tally, plan)
+                tally.outcomes.append(outcome)
+                if outcome.wrong:
+                    tally.broken.append(_broken(outcome))
+                if plan.out is not None:
+                    with plan.out.open("a", encoding="utf-8") as lines:
+                        lines.write(json.dumps(asdict(outcome)) + "\n")
             if wrong := await _whole(ground, tally):
                 tally.broken.append(f"after seeds {group[0]} to {group[-1]}: {'; '.join(wrong)}")
-            if console is not None:
-                rate = tally.runs / (time.monotonic() - began)
-                console.print(
-                    f"{tally.runs:6}/{len(seeds)}  seeds {seeds[0]} to {group[-1]}  {tally.deaths.total()} deaths, "
-                    f"{tally.killed} by SIGKILL, {len(tally.broken)} broken  [dim]({rate:.1f} a second)[/]"
-                )
+        if console is not None:
+            played = len(tally.outcomes)
+            rate = (played - len(plan.earlier)) / (time.monotonic() - began)
+            console.print(
+                f"{played:6}/{len(plan.seeds)}  seeds {plan.seeds[0]} to {group[-1]}  {tally.deaths.total()} deaths, "
+                f"{tally.killed} by SIGKILL, {len(tally.broken)} broken  "
+                f"[dim]({rate:.1f} a second, {(len(plan.seeds) - played) / rate / 60:.0f} min left)[/]"
+            )
     return tally
 
 
-async def _play(ground: Ground, seed: int, tally: Tally, *, killed: bool) -> list[str]:
+def _broken(outcome: Outcome) -> str:
+    work, step = outcome.cell
+    return f"seed {outcome.seed}, {work}, dies at {step}: {'; '.join(outcome.wrong)}"
+
+
+async def _play_one(ground: Ground, seed: int, tally: Tally, plan: StepsPlan) -> Outcome:
+    number, began = len(tally.outcomes) + 1, time.monotonic()
+    killed = bool(plan.killed_every) and number % plan.killed_every == 0
+    died, wrong = await _play(ground, seed, tally, killed=killed)
+    return Outcome(seed, died, killed, round(time.monotonic() - began, 3), tuple(wrong))
+
+
+async def _play(ground: Ground, seed: int, tally: Tally, *, killed: bool) -> tuple[bool, list[str]]:
     name, step = CELLS[seed % len(CELLS)]
-    work, team = WORKS[name], f"team_{seed}_{tally.runs}"
+    work, team = WORKS[name], f"team_{seed}_{len(tally.outcomes)}"
     await work.prepare(ground, team)
     of_team = ReplayScope(audit=True, team_id=team)
     tally.known.update(map(str, (await replay(ground.connection, of_team)).findings))
     died = await (_die_as_a_process if killed else _die)(ground, name, step, team)
-    tally.deaths[name, step] += died
     first, second = await work.act(ground, team), await work.act(ground, team)
     await project(ground.connection)
     log = await read_team(ground.connection, shard_of(team), team, 0, 10_000)
     found = Counter(type(stored.fact()).__name__ for stored in log)
     replayed = await replay(ground.connection, of_team)
-    return [
+    return died, [
         *([] if died else ["nobody died: is the step still called so?"]),
         *([] if first == second else [f"the answers differ: {first} and {second}"]),
         *(f"{found[kind]} of {kind}, not {count}" for kind, count in work.comes_to.items() if found[kind] != count),
@@ -135,7 +202,7 @@ async def _die(ground: Ground, name: str, step: str, team: str) -> bool:
 async def _die_as_a_process(ground: Ground, name: str, step: str, team: str) -> bool:
     """The same by SIGKILL."""
     key = ground.key.private_bytes_raw().hex()
-    arguments = (ground.database, ground.stack.kafka, str(ground.folder), key, name, team)
+    arguments = (ground.database, ground.stack.kafka, str(ground.folder), ground.desk.url, ground.host, key, name, team)
     records = b"\n".join(record.value or b"" for record in ground.topic)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.faults.steps", *arguments, cwd=ROOT, stdin=asyncio.subprocess.PIPE,
@@ -164,7 +231,9 @@ async def _whole(ground: Ground, tally: Tally) -> list[str]:
     public = ground.key.public_key()
     verified = await verify(ground.connection, anchors=ground.folder, keys=[public])
     replayed = await replay(ground.connection, ReplayScope(audit=True))
-    return _new((*verified.problems, *replayed.differences, *replayed.findings), tally)
+    reconciled = await reconcile(ground.connection, ground.desk.charges, settle_seconds=())
+    breaks = [f"{one.type} of {one.payment_intent_id}: {one.what}" for one in reconciled.breaks]
+    return _new((*verified.problems, *replayed.differences, *replayed.findings, *breaks), tally)
 
 
 def report(tally: Tally, console: Console) -> int:

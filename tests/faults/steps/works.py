@@ -1,13 +1,13 @@
 """What somebody dies over: each work of the API, the refill worker, the recorder, the projector, the watch and the signer.
 
-A work is prepared once, and done three times: by who dies, by who comes after, and by who has nothing left to do.
+A work is prepared once, and done three times: by who dies, by who comes after, and by who has nothing left to do. Those
+that have to do with Stripe or the host product are in `outside`.
 """
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -31,7 +31,8 @@ from services.usage.metrics import RecorderMetrics, RefusedShare
 from services.usage.partitions import Owned, Partitions
 from services.usage.recorder import Recorder
 from tests.faults.steps.ground import Ground
-from tests.support.api import key
+from tests.faults.steps.outside import OUTSIDE
+from tests.faults.steps.work import APPEND, Work, command, exists, holds
 from tests.support.holds import held
 from tests.support.honest import project
 from tests.support.lives import settings_of
@@ -39,7 +40,6 @@ from tests.support.serving import as_role, leases_run_out, store, used
 from tests.support.usage import reported
 from tests.support.waiting import until
 
-APPEND = ("append:heads_taken", "append:written")
 AT_ONCE = ("hold:decided", "hold:written")  # what is decided before the lock, and written by one statement
 IMAGE = {"feature": "ai_image.generate", "quantity": "1", "attributes": {"tier": "low"}}
 SOON = timedelta(seconds=1)
@@ -56,50 +56,6 @@ BEHIND = """
 """
 HOUR = timedelta(hours=1)
 BATCH = 5
-
-
-async def _nothing() -> list[str]:
-    return []
-
-
-@dataclass(frozen=True)
-class Work:
-    """One kind of work.
-
-    Attributes:
-        steps: where somebody may die over it, each of which it surely comes to.
-        prepare: what makes it due for a team.
-        act: do it; what it answers is the same each time.
-        comes_to: how many facts of which kinds the team has in the end.
-        check: what else is wrong then.
-    """
-
-    steps: tuple[str, ...]
-    prepare: Callable[[Ground, str], Awaitable[None]]
-    act: Callable[[Ground, str], Awaitable[object]]
-    comes_to: Mapping[str, int] = field(default_factory=dict)
-    check: Callable[[Ground, str], Awaitable[list[str]]] = lambda ground, team: _nothing()
-
-
-async def _exists(ground: Ground, team: str) -> None:
-    await ground.api.team(team)
-
-
-async def _holds(ground: Ground, team: str) -> None:
-    await _exists(ground, team)
-    await held(ground.connection, "render", 5, team_id=team)
-
-
-def _command(role: str, path: str, body: Mapping[str, object]) -> Callable[[Ground, str], Awaitable[object]]:
-    """A command over HTTP, always with one key."""
-
-    async def act(ground: Ground, team: str) -> object:
-        client = ground.api.client(role, team="*" if role == "operator" else team)
-        answer = await client.post(f"/v1/teams/{team}/{path}", json=body, headers=key())
-        assert answer.is_success, f"{answer.status_code}: {answer.text}"
-        return answer.json()
-
-    return act
 
 
 async def _place_under_the_lock(ground: Ground, team: str) -> object:
@@ -129,7 +85,7 @@ async def _lot_ended(ground: Ground, team: str) -> None:
 
 
 async def _hold_ended(ground: Ground, team: str) -> None:
-    await _exists(ground, team)
+    await exists(ground, team)
     hold = await held(ground.connection, "render", 1, team_id=team, lasts=SOON)
     await until(lambda: ground.connection.fetchval(OVER, hold.expires_at), what="the hold has ended")
 
@@ -241,33 +197,33 @@ def _works() -> dict[str, Work]:
     amount: dict[str, Any] = {"credits": "2", "reason": "an outage"}
     seal = _work_of_the_worker(lambda connection: seal_due(connection, HOUR))
     return {
-        "grant": Work(APPEND, _exists, _command("operator", "grants", amount), {"CreditsGranted": 1}),
-        "adjustment": Work(APPEND, _exists, _command("operator", "adjustments", amount), {"CreditsAdjusted": 1}),
+        "grant": Work(APPEND, exists, command("operator", "grants", amount), {"CreditsGranted": 1}),
+        "adjustment": Work(APPEND, exists, command("operator", "adjustments", amount), {"CreditsAdjusted": 1}),
         "hold": Work(
-            AT_ONCE, _exists, _command("service", "holds", {"credits": "2", "ttl_seconds": 3_600}), {"HoldPlaced": 1}
+            AT_ONCE, exists, command("service", "holds", {"credits": "2", "ttl_seconds": 3_600}), {"HoldPlaced": 1}
         ),
-        "hold under the lock": Work((*APPEND, "hold:placed"), _exists, _place_under_the_lock, {"HoldPlaced": 1}),
+        "hold under the lock": Work((*APPEND, "hold:placed"), exists, _place_under_the_lock, {"HoldPlaced": 1}),
         "capture": Work(
-            AT_ONCE, _holds, _command("service", "holds/render/capture", {"credits": "2"}),
+            AT_ONCE, holds, command("service", "holds/render/capture", {"credits": "2"}),
             {"HoldPlaced": 1, "HoldCaptured": 1},
         ),
         "capture of two": Work(
-            (*APPEND, "hold:moved"), _holds, _command("service", "holds/render/capture", {"items": [IMAGE, IMAGE]}),
+            (*APPEND, "hold:moved"), holds, command("service", "holds/render/capture", {"items": [IMAGE, IMAGE]}),
             {"HoldPlaced": 1, "HoldCaptured": 2},
         ),
         "release": Work(
-            AT_ONCE, _holds, _command("service", "holds/render/release", {}), {"HoldPlaced": 1, "HoldReleased": 1}
+            AT_ONCE, holds, command("service", "holds/render/release", {}), {"HoldPlaced": 1, "HoldReleased": 1}
         ),
         "refill": Work(
-            ("refill:refilled", "append:written"), _cycle_began, _work_of_the_worker(refill_due), {"CreditsRefilled": 1}
+            (*APPEND, "refill:refilled"), _cycle_began, _work_of_the_worker(refill_due), {"CreditsRefilled": 1}
         ),
         "end of a lot": Work(
-            ("refill:expired",), _lot_ended, _work_of_the_worker(expire_due), {"CreditsExpired": 1}
+            (*APPEND, "refill:expired"), _lot_ended, _work_of_the_worker(expire_due), {"CreditsExpired": 1}
         ),
         "end of a hold": Work(
-            ("refill:holds_expired",), _hold_ended, _work_of_the_worker(expire_holds_due), {"HoldExpired": 1}
+            (*APPEND, "refill:holds_expired"), _hold_ended, _work_of_the_worker(expire_holds_due), {"HoldExpired": 1}
         ),
-        "seal": Work(("refill:sealed",), _cycle_over, seal, {"PeriodSealed": 1}),
+        "seal": Work((*APPEND, "refill:sealed"), _cycle_over, seal, {"PeriodSealed": 1}),
         "low balance": Work(("low:appended", *APPEND), _ran_low, _judge, {"BalanceRanLow": 1}),
         "usage": Work(
             (
@@ -287,5 +243,5 @@ def _works() -> dict[str, Work]:
     }  # fmt: skip
 
 
-WORKS = _works()
+WORKS = {**_works(), **OUTSIDE}
 CELLS = tuple((name, step) for name, work in WORKS.items() for step in work.steps)

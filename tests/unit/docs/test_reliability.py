@@ -17,7 +17,7 @@ OF_FAULTS = re.compile(r"`make faults`: ((?:`[\w-]+`(?:, )?)+)")
 FAULTS = 50
 VERBS = {
     "--promoted", "--money", "--went-back", "--restored", "--brokers", "--grown", "--upgrade", "--holds", "--steps",
-    "--full-disk",
+    "--full-disk", "--day",
 }  # fmt: skip
 
 
