@@ -93,9 +93,9 @@ def anchors_of_log(folder: Path, log: str) -> list[Path]:
         NotTheFolder: it has neither an anchor nor the name of this log.
         OSError: it can't be read.
     """
-    names = os.listdir(folder)  # `glob` finds nothing in a folder that is not there
-    files = sorted(folder / name for name in names if name.endswith(SUFFIX))
-    if not files and f"{OF_LOG}{log}" not in names:
+    there = list(folder.iterdir())  # `glob` finds nothing in a folder that is not there
+    files = sorted(file for file in there if file.suffix == SUFFIX)
+    if not files and folder / f"{OF_LOG}{log}" not in there:
         message = (
             f"{folder} has no anchor of this log: its mount is lost. Or it is a new one: touch {folder}/{OF_LOG}{log}"
         )
