@@ -41,7 +41,7 @@ def key_of(document: object, path: Sequence[int | str]) -> str:
     for step in path:
         if isinstance(step, str):
             here = here.get(step) if isinstance(here, Mapping) else None
-            key += f".{step}" if key else step
+            key += f".{in_utf8(step)}" if key else in_utf8(step)
         else:
             here = here[step] if isinstance(here, list | tuple) and step < len(here) else None
             key += f"[{name_of(here) or step + 1}]"
@@ -51,7 +51,12 @@ def key_of(document: object, path: Sequence[int | str]) -> str:
 def name_of(entry: object) -> str | None:
     """What an entry of a list calls itself."""
     names = [entry.get(key) for key in NAMES] if isinstance(entry, Mapping) else []
-    return next((name for name in names if isinstance(name, str)), None)
+    return next((in_utf8(name) for name in names if isinstance(name, str)), None)
+
+
+def in_utf8(name: str) -> str:
+    """A name as an answer can repeat it: half a letter, which JSON has and UTF-8 has not, is shown as its escape."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def advice(problem: Mapping[str, Any]) -> str:

@@ -25,7 +25,7 @@ from starlette.responses import JSONResponse, Response
 from schemas.cycles import UnknownZone
 from schemas.facts import UnknownFact
 from schemas.pricing import NotPriced
-from schemas.problems import advice
+from schemas.problems import advice, in_utf8
 from services.api.openapi.codes import STATUS, title_of, type_of
 from services.money.stripe_client import Busy, Unknown
 from services.runtime.errors import Refused, Unavailable
@@ -157,7 +157,7 @@ def _invalid(_: ExceptionHandler, __: Request, error: RequestValidationError) ->
 
 def _where(path: Sequence[int | str]) -> str:
     """`items[0].quantity`, or `days in the query`."""
-    place, *steps = path
+    place, *steps = (in_utf8(step) if isinstance(step, str) else step for step in path)
     if place != "body":
         return f"{'.'.join(map(str, steps))} in the {place}"
     in_body = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)

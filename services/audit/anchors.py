@@ -1,7 +1,9 @@
 """Anchors: copies of signed notes in a folder outside the database, each with what it says of every shard.
 
 Whoever rewrites the database, or restores an old backup of it, does not rewrite these. Best on storage that keeps what
-it was given (object lock), mounted as a folder. A file is named after its note, so names sort as the notes do:
+it was given (object lock), mounted as a folder. So the folder is known by what is in it, an anchor of this log or an
+empty file with its name, and never made anew: where its mount is lost, anchors would go to a disk that nobody keeps. A
+file is named after its note, so names sort as the notes do:
 
     creditwell anchor 1                   the number of this format
     time 2026-11-23T10:15:30.123456Z
@@ -29,6 +31,7 @@ from services.audit.sign_log import Signed
 from services.runtime.crashpoints import crashpoint
 
 SUFFIX = ".anchor"
+OF_LOG = "log-"  # begins the name of the file that says of which log the folder is
 FORMAT = "creditwell anchor 1"
 PROOF = "c2sp.org/tlog-proof@v1"
 
@@ -73,9 +76,35 @@ def parse_anchor(anchor: str) -> Signed:
     return Signed(checkpoint, vector, note)
 
 
+class NotTheFolder(OSError):
+    """What is there is not known as the folder of this log's anchors: its mount is lost, or it is a new one."""
+
+
+def begin_folder(folder: Path, log: str) -> None:
+    """Say in a folder of which log it is. Raises OSError: it is not there, or can't be written."""
+    (folder / f"{OF_LOG}{log}").touch()
+    _keep_names(folder)
+
+
+def anchors_of_log(folder: Path, log: str) -> list[Path]:
+    """The anchors of the folder, oldest first; of which log they are, they say themselves.
+
+    Raises:
+        NotTheFolder: it has neither an anchor nor the name of this log.
+        OSError: it can't be read.
+    """
+    there = list(folder.iterdir())  # `glob` finds nothing in a folder that is not there
+    files = sorted(file for file in there if file.suffix == SUFFIX)
+    if not files and folder / f"{OF_LOG}{log}" not in there:
+        message = (
+            f"{folder} has no anchor of this log: its mount is lost. Or it is a new one: touch {folder}/{OF_LOG}{log}"
+        )
+        raise NotTheFolder(message)
+    return files
+
+
 def write_anchor(folder: Path, signed: Signed, path: Sequence[bytes]) -> Path:
     """Put an anchor into the folder, whole or not at all; one that is there already stays as it is."""
-    folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{signed.number:020d}{SUFFIX}"
     write_once(file, text_of_anchor(signed, path).encode())
     return file
@@ -92,7 +121,12 @@ def write_once(file: Path, data: bytes) -> None:
         os.fsync(written.fileno())
     crashpoint("signer:anchor_written")
     unfinished.rename(file)
-    handle = os.open(file.parent, os.O_RDONLY)
+    _keep_names(file.parent)
+
+
+def _keep_names(folder: Path) -> None:
+    """Let a crash of the machine not take the names of new files back."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -12,20 +12,20 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import asyncpg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prometheus_client import Gauge
 
-from services.audit.anchors import anchors_in, parse_anchor, read_anchor, write_anchor
+from services.audit.anchors import anchors_of_log, begin_folder, parse_anchor, read_anchor, write_anchor
 from services.audit.checkpoints import NoteInvalid, parse_signing_key, verifier_key
 from services.audit.notes.published import Bounds, Waiting
 from services.audit.outside.asking import Witnessing
 from services.audit.outside.cosignatures import Cosigner, CosigningWitness
 from services.audit.outside.timestamps import TimestampAuthority, TimestampService, authorities_in
 from services.audit.outside.witness import Witness
-from services.audit.sign_log import Signed, newest_signed, path_of_note, sign_log
+from services.audit.sign_log import LOG, Signed, newest_signed, path_of_note, sign_log
 from services.runtime.clock import Clock, pause, system_clock
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import LogChanged
@@ -136,9 +136,12 @@ class Signing:
 
     def __post_init__(self) -> None:
         self.anchored_at = Gauge(
-            "creditwell_anchor_timestamp_seconds", "When the newest note in the folder of anchors was signed.",
+            "creditwell_anchor_timestamp_seconds",
+            "When the newest note in the folder of anchors was signed; before the first one is seen, when the process began; 0 without a folder.",
             registry=self.health.registry,
         )  # fmt: skip
+        if self.anchors is not None:
+            self.anchored_at.set(self.clock().timestamp())
 
     async def round_or_refusal(self, pool: Pool) -> None:
         """As `round`. Of a log that changed it says so, once: a new start would mend nothing."""
@@ -158,13 +161,30 @@ class Signing:
         """Sign if anything was added, and put a note into the folder when it is time."""
         async with pool.acquire() as connection:
             await check_life(connection)
-            anchored = None if self.anchors is None else _newest(self.anchors)
-            if anchored is not None:
-                self.anchored_at.set(anchored.vector.signed_at.timestamp())
+            looked = None if self.anchors is None else await self._look(connection, self.anchors)
+            anchored = None if looked is None else looked.newest
             earlier = [note for note in (anchored, self.last) if note is not None]
             self.last = await self._sign(connection, earlier) or self.last
-            if self.anchors is not None:
-                await self._anchor(connection, self.anchors, anchored)
+            if looked is not None:
+                await self._anchor(connection, looked)
+
+    async def _look(self, connection: Connection, folder: Path) -> "_Looked | None":
+        """The folder, if it is there and is this log's; else that is said, and signing goes on."""
+        log = await connection.fetchval(LOG)
+        try:
+            if await newest_signed(connection) is None:  # later a folder that is new to us may be a mount that is lost
+                begin_folder(folder, log)
+            files = anchors_of_log(folder, log)
+            newest = parse_anchor(read_anchor(files[-1])) if files else None
+        except OSError as error:
+            self._say_away("the folder of anchors is not there; signing goes on without it", folder, error)
+            return None
+        except NoteInvalid as invalid:
+            message = f"anchor {files[-1].name}: {invalid}"
+            raise LogChanged(message) from invalid
+        if newest is not None:
+            self.anchored_at.set(newest.vector.signed_at.timestamp())
+        return _Looked(folder, newest)
 
     async def _sign(self, connection: Connection, earlier: list[Signed]) -> Signed | None:
         bounds = await self._bounds(connection)
@@ -185,31 +205,29 @@ class Signing:
         published = {row["shard"]: row["position"] for row in await connection.fetch(PUBLISHED)}
         return self.waiting.bounds(await heads(connection), published, time.monotonic())
 
-    async def _anchor(self, connection: Connection, folder: Path, anchored: Signed | None) -> None:
+    async def _anchor(self, connection: Connection, looked: "_Looked") -> None:
         """Write the newest note, also that of a process that died before it could."""
-        newest = await newest_signed(connection)
+        newest, anchored = await newest_signed(connection), looked.newest
         if newest is None or (
             anchored is not None and newest.vector.signed_at - anchored.vector.signed_at < self.every
         ):
+            self.health.back("anchors")
             return
         path = await path_of_note(connection, newest.number)
         try:
-            write_anchor(folder, newest, path)
+            write_anchor(looked.folder, newest, path)
         except OSError as error:
-            self.health.away("anchors", error)
-            get_log().error(
-                "can't write an anchor; trying again in the next round", folder=str(folder), error=str(error)
-            )
+            self._say_away("can't write an anchor; trying again in the next round", looked.folder, error)
             return
         self.health.back("anchors")
 
+    def _say_away(self, what: str, folder: Path, error: OSError) -> None:
+        self.health.away("anchors", error)
+        get_log().error(what, folder=str(folder), error=str(error))
 
-def _newest(folder: Path) -> Signed | None:
-    files = anchors_in(folder)
-    if not files:
-        return None
-    try:
-        return parse_anchor(read_anchor(files[-1]))
-    except NoteInvalid as invalid:
-        message = f"anchor {files[-1].name}: {invalid}"
-        raise LogChanged(message) from invalid
+
+class _Looked(NamedTuple):
+    """The folder of anchors, which is there, and what is the newest in it."""
+
+    folder: Path
+    newest: Signed | None

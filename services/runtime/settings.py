@@ -123,7 +123,7 @@ class Settings(BaseSettings):
     )
     anchors: Path | None = Field(
         None,
-        description="A folder outside the database where signed checkpoints are written, too.",
+        description="A folder outside the database where signed checkpoints are written, too. It has to be there; the signer makes none.",
         examples=["/var/lib/creditwell/anchors"],
     )
     tsa_url: str | None = Field(

@@ -48,7 +48,7 @@ OF_ROUND = """
 """
 FORGET = """
     WITH over AS (
-        SELECT shard, position FROM traces WHERE noted_at < clock_timestamp() - $1::interval ORDER BY noted_at LIMIT $2
+        SELECT shard, position FROM traces WHERE noted_at < statement_timestamp() - $1::interval ORDER BY noted_at LIMIT $2
     )
     DELETE FROM traces USING over WHERE (traces.shard, traces.position) = (over.shard, over.position)
 """

@@ -171,7 +171,7 @@ CREATE FUNCTION forget_refused_bytes(older_than interval, most integer) RETURNS 
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
     WITH over AS (
         SELECT b.topic, b.partition, b."offset" FROM refused_bytes AS b
-        WHERE b.refused_at < clock_timestamp() - greatest(older_than, interval '1 day')
+        WHERE b.refused_at < statement_timestamp() - greatest(older_than, interval '1 day')
         ORDER BY b.refused_at LIMIT most
     ), gone AS (
         DELETE FROM refused_bytes AS b USING over AS o

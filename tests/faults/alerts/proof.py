@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+from services.audit.anchors import anchors_in
 from services.read_models.balances import PROJECTOR
 from tests.faults.alerts.prometheus import TWO_MINUTES
 from tests.faults.alerts.stage import Stage, folder_of_anchors
@@ -49,21 +50,20 @@ async def _move(stage: Stage, by: str, shards: list[int], positions: list[int]) 
         await connection.execute("ALTER TABLE facts ENABLE ALWAYS TRIGGER facts_append_only")
 
 
-@fires("AnchorOld", "a file stands where the folder of anchors was", "NotReady", "WitnessSilent", pace=TWO_MINUTES)
+@fires("AnchorOld", "the mount of the folder of anchors is lost", "NotReady", "WitnessSilent", pace=TWO_MINUTES)
 async def anchor_old(stage: Stage) -> AsyncIterator[None]:
-    """No anchor can be written; a folder that is only missing would be made again."""
+    """An empty folder is left in its place, and stays empty."""
     folder = folder_of_anchors(stage)
 
     async def has_one() -> bool:
-        text = (await stage.http.get(f"{stage.prometheus.targets['signer']}/metrics")).text
-        return "\ncreditwell_anchor_timestamp_seconds 0.0\n" not in text
+        return bool(anchors_in(folder))
 
-    await until(has_one, what="the signer has seen an anchor")
+    await until(has_one, what="the signer has written an anchor")
     elsewhere = folder.rename(folder.with_name("anchors-elsewhere"))
-    folder.touch()
+    folder.mkdir()
     yield
     assert "anchors" in (await stage.look("signer", "/readyz"))["away"]
-    folder.unlink()
+    folder.rmdir()
     elsewhere.rename(folder)
 
 

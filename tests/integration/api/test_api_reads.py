@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -514,6 +515,18 @@ async def test_a_body_that_is_wrong_is_told_so_in_the_words_of_a_person(api: Api
     for path, body, words in WRONG_BODIES:
         answer = await asking(api, path).post(path, content=body, headers={"content-type": "application/json"})
         assert (answer.status_code, answer.json()["detail"]) == (422, words)
+
+
+@pytest.mark.parametrize("path", [QUOTE, CARD, "/v1/teams/any_team/grants"])
+async def test_half_a_letter_in_a_body_is_named_and_breaks_no_answer(api: Api, path: str) -> None:
+    """JavaScript writes one for a text that was cut within a letter, and no answer in UTF-8 can repeat it."""
+    card = (await api.member.get("/v1/rate-card")).json() | {"version": 2}
+    card["categories"][0]["id"] = "\ud800"
+    for body in (card, {"\ud800": 1}, {"categories": [{"\ud800": 1}], "items": [{"\ud800": 1}]}):
+        headers = key() | {"content-type": "application/json"}
+        answer = await asking(api, path).post(path, headers=headers, content=json.dumps(body))
+        assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json"), answer.text
+        assert body is not card or path != CARD or r"categories[\ud800].id" in answer.json()["detail"]
 
 
 ENDS_OF_TIME = (

@@ -9,11 +9,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from schemas.facts import NewFact, UsageRecorded
 from services.audit import signer
-from services.audit.anchors import anchors_in, parse_anchor, read_anchor
+from services.audit.anchors import anchors_in, begin_folder, parse_anchor, read_anchor
 from services.audit.checkpoints import new_key_pair, parse, parse_public_key, signer_of
 from services.audit.notes.published import Bounds
 from services.audit.notes.tree import LeafSpan, consistency, inclusion, is_consistent, root_of, root_of_path
-from services.audit.sign_log import Signed, sign_log, signed_shards, tree_nodes
+from services.audit.sign_log import LOG, Signed, sign_log, signed_shards, tree_nodes
 from services.audit.verify import verify
 from services.runtime.clock import Clock, system_clock
 from services.runtime.errors import LogChanged
@@ -223,17 +223,18 @@ async def test_a_note_that_was_not_anchored_in_time_is_anchored_later(
         await use(connection, number)
         await sign_log(connection, KEY, NOW)
     await publish(connection)
+    begin_folder(tmp_path, await connection.fetchval(LOG))
     settings = load_settings(
         database=database,
         signing_key=secret,
-        anchors=tmp_path / "new",
+        anchors=tmp_path,
         sign_every_seconds=1,
         anchor_every_seconds=86_400,
     )
 
-    await run_until_anchored(settings, tmp_path / "new", 1, clock=lambda: NOW)
+    await run_until_anchored(settings, tmp_path, 1, clock=lambda: NOW)
 
-    assert [parse_anchor(read_anchor(path)).number for path in anchors_in(tmp_path / "new")] == [3]
+    assert [parse_anchor(read_anchor(path)).number for path in anchors_in(tmp_path)] == [3]
 
 
 async def run_until_anchored(settings: Settings, folder: Path, notes: int, clock: Clock = system_clock) -> None:

@@ -172,6 +172,7 @@ async def test_signing_goes_on_while_an_authority_is_silent(
 ) -> None:
     authority.behaviour = "silent"
     folder = tmp_path / "anchors"
+    folder.mkdir()
     settings = load_settings(
         database=f"{database}?role=creditwell_signer", signing_key=base64_of(KEY.private_bytes_raw()), anchors=folder,
         sign_every_seconds=1, anchor_every_seconds=1, tsa_url=authority.url, tsa_ca=authority.ca,

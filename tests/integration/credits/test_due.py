@@ -12,7 +12,9 @@ from services.money import inbox_rows
 from services.money.checkout import rows as checkouts
 from services.money.top_ups import due
 from services.publishing import notice_rows
+from services.publishing import refused as refused_bytes
 from services.store.append import TAKE_HEADS, append
+from services.store.beside import traces
 from services.store.connect import Connection
 from services.store.cycles import ENDED, STANDINGS
 from services.store.shards import shard_of
@@ -27,6 +29,7 @@ LOOKS = {
     "checkouts": checkouts.DUE,
     "notices": notice_rows.DUE,
     "notices to forget": notice_rows.FORGET,
+    "traces to forget": traces.FORGET,
 }
 
 MANY_ANSWERS = """
@@ -34,6 +37,11 @@ MANY_ANSWERS = """
     SELECT 0, 'team', 'sub', 'route', number::text, '',
            clock_timestamp() - CASE WHEN number = 1 THEN interval '31 days' ELSE interval '1 day' END
     FROM generate_series(1, 10000) AS number
+"""
+
+MANY_REFUSED = """
+    INSERT INTO refused_bytes (topic, partition, "offset", refused_at)
+    SELECT 'usage', 0, number, clock_timestamp() - interval '1 hour' FROM generate_series(1, 10000) AS number
 """
 
 # Right after midnight: the cycles of thirty thousand teams have ended, and the refill worker has come to none of them.
@@ -98,6 +106,20 @@ async def test_whoever_appends_looks_for_its_own_teams_however_many_cycles_have_
 
     assert await connection.fetchval(REFILLED) == mine[:2]
     assert max(looks) < 6 * len(mine), looks
+
+
+@pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
+async def test_whoever_lets_bytes_of_refused_records_go_looks_at_none_that_are_to_stay(
+    connection: Connection, mode: str
+) -> None:
+    async with connection.transaction():
+        await connection.execute(MANY_REFUSED)
+        await connection.execute("ANALYZE refused_bytes")
+        await connection.execute(f"SET LOCAL plan_cache_mode = {mode}")
+
+        pages = await pages_read(connection, refused_bytes.FORGET, timedelta(days=30), 500)
+
+    assert pages < 60, pages
 
 
 async def pages_read(connection: Connection, statement: str, *arguments: object) -> int:
