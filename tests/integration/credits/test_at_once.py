@@ -240,6 +240,26 @@ async def test_a_lot_that_ends_between_the_read_and_the_lock_pays_for_no_hold(de
         done(await desk.place("right", request_for(5), lambda: desk.moment(end - timedelta(milliseconds=100))))
 
 
+async def test_what_a_hold_had_is_not_promised_again_where_it_was_made_longer_before_the_read_could_see_it(
+    desk: Desk,
+) -> None:
+    """It was extended in time, and the COMMIT of that came after the read, to which its time was over."""
+    connection = desk.world.connection
+    await store(connection, *planned(TEAM, credits=10))
+    theirs = await held(connection, "theirs", 8)
+
+    async def extended() -> None:
+        await desk.moment(theirs.expires_at - timedelta(milliseconds=1))
+        async with connection.transaction():
+            await move(connection, TEAM, "theirs", extension("theirs", timedelta(hours=1)))
+        await desk.moment(theirs.expires_at)
+
+    async with it_is(connection, theirs.expires_at, TEAM):
+        assert await desk.place("ours", request_for(5), extended) is None
+
+    assert (await desk.world.balance()).available(theirs.expires_at) == 2 * CREDIT
+
+
 async def test_for_a_member_with_a_limit_any_newer_fact_decides_anew(desk: Desk) -> None:
     connection = desk.world.connection
     await store(connection, *planned(TEAM, credits=10, zone=zone_at_midday()))
