@@ -1,25 +1,25 @@
 """Limits of members: what each may use per day and per month of the team's zone, exactly.
 
 What counts against a limit is what the member has used and what open holds set aside for them. The projected usage, its
-checkpoint and the holds are read in one statement, and the facts after that checkpoint are added. Under the shard's
-lock that is all there is. So a hundred who spend at once stop at the limit and not beyond. Usage that is reported
-counts and is never refused. A usage counts on the day when the work was done, and a void takes it off that day.
+checkpoint, the holds and the facts after that checkpoint are read in one statement. Under the shard's lock that is all
+there is. So a hundred who spend at once stop at the limit and not beyond. Usage that is reported counts and is never
+refused. A usage counts on the day when the work was done, and a void takes it off that day.
 """
 
+import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from datetime import date, datetime
-
-import asyncpg
+from typing import NamedTuple
 
 from projections.entitlement import Limit, Spending
 from projections.usage import day_of
 from projections.versions import live
-from schemas.credits import ENTRY_MAX, format_credits
+from schemas.credits import ENTRY_MAX, MicroCredits, format_credits
 from schemas.facts import HoldCaptured, MemberLimited, NewFact, Stored, UsageRecorded, UsageVoided
 from schemas.places import Place
-from services.read_models.balances import TAIL_MAX
-from services.runtime.errors import Refused, Unavailable
+from services.read_models.balances import NEWER, TAIL_MAX, newer_facts
+from services.runtime.errors import Refused
 from services.store.append import append
 from services.store.connect import Connection
 from services.store.numbered import number_of, numbered
@@ -48,28 +48,48 @@ SET = """
           IS DISTINCT FROM (excluded.position, excluded.daily, excluded.monthly, excluded.hard)
 """
 
-# One statement is one snapshot: the usage is that of the checkpoint, whatever the projector does meanwhile.
-SPENDING = live("""
-    SELECT asked.member_id, l.daily, l.monthly, l.hard, coalesce(c.position, 0) AS folded,
-           (SELECT coalesce(sum(u.credits), 0)::bigint FROM usage_v0 u
-            WHERE u.shard = $1 AND u.team_id = $2 AND u.day = $5 AND u.member_id = asked.member_id) AS today,
-           (SELECT coalesce(sum(u.credits), 0)::bigint FROM usage_v0 u
-            WHERE u.shard = $1 AND u.team_id = $2 AND u.day BETWEEN $4 AND $5 AND u.member_id = asked.member_id) AS month,
-           (SELECT coalesce(sum(h.credits), 0)::bigint FROM holds h
-            WHERE h.shard = $1 AND h.team_id = $2 AND h.member_id = asked.member_id
-              AND h.state = 'open' AND h.expires_at > $6) AS held
-    FROM unnest($3::text[]) AS asked (member_id)
-    LEFT JOIN member_limits l ON l.shard = $1 AND l.team_id = $2 AND l.member_id = asked.member_id
-    LEFT JOIN checkpoints c ON c.reader = 'projector_v0' AND c.shard = $1
-    WHERE $7 OR l.daily IS NOT NULL OR l.monthly IS NOT NULL
+# One statement is one snapshot: the usage is that of the checkpoint, the facts are those after it, and a capture among
+# them has left the holds, whatever happens meanwhile. Nothing is read where nobody asked about has a limit.
+SPENDING = live(f"""
+    SELECT m.members, newer.*
+    FROM (SELECT coalesce(max(position), 0) AS folded FROM checkpoints WHERE reader = 'projector_v0' AND shard = $1) AS c
+    CROSS JOIN (
+        SELECT jsonb_agg(jsonb_build_array(
+            asked.member_id, l.daily, l.monthly, l.hard,
+            (SELECT coalesce(sum(u.credits), 0)::bigint FROM usage_v0 u
+             WHERE u.shard = $1 AND u.team_id = $2 AND u.day = $5 AND u.member_id = asked.member_id),
+            (SELECT coalesce(sum(u.credits), 0)::bigint FROM usage_v0 u
+             WHERE u.shard = $1 AND u.team_id = $2 AND u.day BETWEEN $4 AND $5 AND u.member_id = asked.member_id),
+            (SELECT coalesce(sum(h.credits), 0)::bigint FROM holds h
+             WHERE h.shard = $1 AND h.team_id = $2 AND h.member_id = asked.member_id
+               AND h.state = 'open' AND h.expires_at > $6)
+        )) AS members
+        FROM unnest($3::text[]) AS asked (member_id)
+        LEFT JOIN member_limits l ON l.shard = $1 AND l.team_id = $2 AND l.member_id = asked.member_id
+        WHERE $7 OR l.daily IS NOT NULL OR l.monthly IS NOT NULL
+        HAVING count(*) > 0
+    ) AS m
+    CROSS JOIN LATERAL (
+        SELECT {NEWER} FROM (
+            SELECT * FROM facts
+            WHERE shard = $1 AND team_id = $2 AND position > c.folded
+              AND type IN ('usage.recorded.v1', 'usage.voided.v1', 'hold.captured.v1')
+            ORDER BY position LIMIT $8
+        ) AS f
+    ) AS newer
 """)
 
-SINCE = f"""
-    SELECT {FACT_COLUMNS} FROM facts
-    WHERE shard = $1 AND team_id = $2 AND position > $3
-      AND type IN ('usage.recorded.v1', 'usage.voided.v1', 'hold.captured.v1')
-    ORDER BY position LIMIT $4
-"""
+
+class _Standing(NamedTuple):
+    """A member in `SPENDING`: the limit, and what was used up to the checkpoint and is held."""
+
+    member_id: str
+    daily: MicroCredits | None
+    monthly: MicroCredits | None
+    hard: bool | None
+    today: MicroCredits
+    month: MicroCredits
+    held: MicroCredits
 
 
 async def set_limit(
@@ -129,24 +149,22 @@ async def read_spending(
     if not members:
         return {}
     shard, today = shard_of(team_id), day_of(zone, now)
-    rows = await connection.fetch(
-        SPENDING, shard, team_id, sorted(members), today.replace(day=1), today, now, without_limit
+    row = await connection.fetchrow(
+        SPENDING, shard, team_id, sorted(members), today.replace(day=1), today, now, without_limit, TAIL_MAX + 1
     )
-    if not rows:
+    if row is None:
         return {}
-    tail = [stored_of(row) for row in await connection.fetch(SINCE, shard, team_id, rows[0]["folded"], TAIL_MAX + 1)]
-    if len(tail) > TAIL_MAX:
-        raise Unavailable(f"more than {TAIL_MAX} facts of {team_id} wait to be folded", code="catching_up")
-    used = _used(tail, zone)
-    return {row["member_id"]: _spending(row, used, today) for row in rows}
+    used = _used(newer_facts(row, shard, team_id), zone)
+    standings = [_Standing(*columns) for columns in json.loads(row["members"])]
+    return {standing.member_id: _spending(standing, used, today) for standing in standings}
 
 
-def _spending(row: asyncpg.Record, used: Mapping[tuple[str | None, date], int], today: date) -> Spending:
-    """A row of `SPENDING`, and what was used since."""
-    member_id, first = row["member_id"], today.replace(day=1)
+def _spending(standing: _Standing, used: Mapping[tuple[str | None, date], MicroCredits], today: date) -> Spending:
+    """What `SPENDING` says of a member, and what was used since."""
+    member_id, first = standing.member_id, today.replace(day=1)
     since = sum(credits for (member, day), credits in used.items() if member == member_id and first <= day <= today)
-    limit = Limit(row["daily"], row["monthly"], True if row["hard"] is None else row["hard"])
-    return Spending(limit, row["today"] + used.get((member_id, today), 0), row["month"] + since, row["held"])
+    limit = Limit(standing.daily, standing.monthly, True if standing.hard is None else standing.hard)
+    return Spending(limit, standing.today + used.get((member_id, today), 0), standing.month + since, standing.held)
 
 
 def _used(facts: Iterable[Stored], zone: str) -> Mapping[tuple[str | None, date], int]:

@@ -33,7 +33,13 @@ PROJECTOR = live("projector_v0")
 NOT_YET = 2**62  # positions of refills that the log does not have yet lie beyond all others
 TAIL_MAX = 5_000  # facts of one team that a read folds by itself; beyond, waiting is better than guessing
 
-EXACT = live("""
+# What `newer_facts` reads, of facts `f`.
+NEWER = """
+    array_agg(f.position) AS positions, array_agg(f.recorded_at) AS recorded, array_agg(f.occurred_at) AS occurred,
+    array_agg(f.source) AS sources, array_agg(f.id) AS ids, array_agg(f.type) AS types, array_agg(f.body) AS bodies
+"""
+
+EXACT = live(f"""
     SELECT c.folded, b.shard, b.team_id, b.position, b.as_of, b.included, b.additional, b.debt, b.next_end, b.plan, b.zone,
            b.allowance, b.cycle_ends_at, b.sealed_until, b.notice_threshold, b.top_up_enabled, b.top_up_threshold, b.low,
            b."out", b.holds, b.debt_payers,
@@ -48,12 +54,8 @@ EXACT = live("""
     LEFT JOIN balance_v0 b ON b.shard = $1 AND b.team_id = $2
     LEFT JOIN teams t ON t.shard = $1 AND t.team_id = $2
     CROSS JOIN LATERAL (
-        SELECT array_agg(position) AS positions, array_agg(f.recorded_at) AS recorded,
-               array_agg(f.occurred_at) AS occurred, array_agg(source) AS sources, array_agg(id) AS ids,
-               array_agg(type) AS types, array_agg(body) AS bodies
-        FROM (
-            SELECT position, recorded_at, occurred_at, source, id, type, body FROM facts
-            WHERE shard = $1 AND team_id = $2 AND position > c.folded ORDER BY position LIMIT $3
+        SELECT {NEWER} FROM (
+            SELECT * FROM facts WHERE shard = $1 AND team_id = $2 AND position > c.folded ORDER BY position LIMIT $3
         ) AS f
     ) AS newer
 """)

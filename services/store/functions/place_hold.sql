@@ -3,8 +3,9 @@
 --
 -- * No cycle, lot or day has ended since: `decided_at` and `true_until` say from when and until when the decision holds.
 -- * Of the team's facts after `seen` each is work. Work takes at most its credits from what is available: usage may settle a
---   hold, and a capture frees what it had set aside. `spare` is what the decision leaves; NULL where any newer fact is one
---   too many.
+--   hold, and a capture frees what it had set aside. An extension is none of these: to a read before its COMMIT the hold's
+--   time may have been over. `spare` is what the decision leaves; NULL where any newer fact is one too many.
+-- * The log has got as far as `seen`, and has not gone back behind it.
 --
 -- Otherwise nothing is written, no row is returned, and the caller decides under the lock.
 
@@ -31,16 +32,17 @@ BEGIN
         SELECT n.is_work, CASE WHEN n.is_work THEN (convert_from(n.body, 'UTF8')::jsonb ->> 'credits')::bigint END AS credits
         FROM (
             SELECT facts.body, facts.type IN (
-                'usage.recorded.v1', 'hold.placed.v1', 'hold.extended.v1', 'hold.captured.v1', 'hold.released.v1',
-                'hold.expired.v1'
+                'usage.recorded.v1', 'hold.placed.v1', 'hold.captured.v1', 'hold.released.v1', 'hold.expired.v1'
             ) AS is_work
             FROM facts WHERE facts.shard = of_shard AND facts.team_id = of_team AND facts.position > seen
             ORDER BY facts.position LIMIT newer_max + 1
         ) AS n
     ) AS f;
-    IF locked.refills_due OR locked.recorded_at < decided_at OR locked.recorded_at >= true_until OR newer.facts > 0 AND (
-        spare IS NULL OR newer.facts > newer_max OR NOT newer.are_work OR newer.credits > spare
-    ) THEN
+    -- What is unknown is not true: where an argument is missing, nothing is written.
+    IF (
+        NOT locked.refills_due AND seen < locked.next AND locked.recorded_at >= decided_at AND locked.recorded_at < true_until
+        AND (newer.facts = 0 OR newer.facts <= newer_max AND newer.are_work AND newer.credits <= spare)
+    ) IS NOT TRUE THEN
         PERFORM give_key_back(of_shard, of_team, of_sub, of_route, of_key);
         RETURN;
     END IF;

@@ -12,12 +12,13 @@ import pytest
 
 from projections.entitlement import Limit, Permission
 from schemas.credits import MICRO
-from schemas.facts import NewFact
+from schemas.facts import HoldPlaced, NewFact
 from schemas.places import Place
 from services.api.context import QuickRead
 from services.credits.deciding import lock_to_decide
 from services.credits.holds.at_once import (
     NEWER_MAX,
+    PLACE,
     AnswerParts,
     AtOnce,
     CommandKey,
@@ -51,6 +52,7 @@ from tests.support.api import Api, key
 from tests.support.facts import granted, now, planned, store, usage, zone_at_midday
 from tests.support.heads import heads_unguarded, it_is
 from tests.support.holds import held, request_for, state_of
+from tests.support.serving import as_role, connected
 from tests.support.waiting import until
 from tests.support.world import ServiceWorld
 
@@ -238,6 +240,56 @@ async def test_a_lot_that_ends_between_the_read_and_the_lock_pays_for_no_hold(de
         assert await desk.place("late", request_for(5), lambda: desk.moment(end)) is None
     async with it_is(desk.world.connection, end - timedelta(milliseconds=300), TEAM):
         done(await desk.place("right", request_for(5), lambda: desk.moment(end - timedelta(milliseconds=100))))
+
+
+async def test_what_a_hold_had_is_not_promised_again_where_it_was_made_longer_before_the_read_could_see_it(
+    desk: Desk,
+) -> None:
+    """It was extended in time, and the COMMIT of that came after the read, to which its time was over."""
+    connection = desk.world.connection
+    await store(connection, *planned(TEAM, credits=10))
+    theirs = await held(connection, "theirs", 8)
+
+    async def extended() -> None:
+        await desk.moment(theirs.expires_at - timedelta(milliseconds=1))
+        async with connection.transaction():
+            await move(connection, TEAM, "theirs", extension("theirs", timedelta(hours=1)))
+        await desk.moment(theirs.expires_at)
+
+    async with it_is(connection, theirs.expires_at, TEAM):
+        assert await desk.place("ours", request_for(5), extended) is None
+
+    assert (await desk.world.balance()).available(theirs.expires_at) == 2 * CREDIT
+
+
+FAR = 2**40
+MISSING = [{"seen": FAR}, *({name: None} for name in ("seen", "decided_at", "true_until", "newer_max"))]
+
+
+@pytest.mark.parametrize(
+    "wrong", MISSING, ids=["behind what was read", "seen", "decided_at", "true_until", "newer_max"]
+)
+async def test_in_a_log_that_has_gone_back_and_where_an_argument_is_missing_nothing_is_written(
+    desk: Desk, wrong: dict[str, Any]
+) -> None:
+    """As the API's role calls it: a server may have gone back in time between the read and the lock."""
+    connection = desk.world.connection
+    last = (await store(connection, *planned(TEAM, credits=10))).places[-1].position
+    await store(connection, usage(TEAM, "u", 0))
+    at = await connection.fetchval("SELECT recorded_at FROM shard_heads WHERE shard = $1", shard_of(TEAM))
+    right = {"seen": last, "decided_at": at, "true_until": at + timedelta(seconds=1), "spare": 0, "newer_max": 1}
+    fact = HoldPlaced(hold_id="h", credits=CREDIT, expires_at=at + timedelta(hours=1))
+
+    async def call(**decided: Any) -> Any:
+        return await api.fetchrow(
+            PLACE, shard_of(TEAM), TEAM, "svc", "POST", "k", b"sha", *decided.values(),
+            "h", None, fact.credits, fact.expires_at, HOLDS, "hold:h", fact.type, fact.body(), None, 201, b"", b"",
+        )  # fmt: skip
+
+    async with connected(as_role(desk.world.database, "api")) as api:
+        assert await call(**(right | wrong)) is None
+        assert await desk.answers() == {}
+        assert await call(**right) is not None
 
 
 async def test_for_a_member_with_a_limit_any_newer_fact_decides_anew(desk: Desk) -> None:

@@ -2,9 +2,12 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import httpx2
 import pytest
 
@@ -12,6 +15,7 @@ from projections.entitlement import Spending
 from schemas.credits import MICRO
 from schemas.facts import HoldCaptured, UsageRecorded, UsageVoided
 from services.credits.limits import read_spending
+from services.store.protocols import Reads
 from tests.integration.read_models.test_low_balance import projecting
 from tests.support.api import Api, key
 from tests.support.waiting import until
@@ -49,6 +53,45 @@ async def spending(api: Api, now: datetime) -> Spending:
     """Ada's, at an instant, as a decision at that instant would know it."""
     found = await read_spending(api.connection, api.team_id, [ADA], api.zone, now, without_limit=True)
     return found[ADA]
+
+
+@dataclass
+class Interrupted:
+    """Reads between which somebody else does something, once."""
+
+    reads: Reads
+    meanwhile: Callable[[], Awaitable[object]]
+    is_first: bool = True
+
+    async def fetch(self, query: str, /, *args: object) -> list[asyncpg.Record]:
+        found = await self.reads.fetch(query, *args)
+        await self._go_on()
+        return found
+
+    async def fetchrow(self, query: str, /, *args: object) -> asyncpg.Record | None:
+        found = await self.reads.fetchrow(query, *args)
+        await self._go_on()
+        return found
+
+    async def _go_on(self) -> None:
+        if self.is_first:
+            self.is_first = False
+            await self.meanwhile()
+
+
+async def test_what_is_captured_while_a_members_spending_is_read_counts_once(api: Api) -> None:
+    """It is held or used, and never both: who may spend what is left is not refused."""
+    await limit(api, daily="10")
+    place = f"{api.path}/holds/{said(await hold(api, 'a', '6'), 201)['id']}/capture"
+
+    async def captured() -> None:
+        said(await api.service.post(place, json={"credits": "6"}, headers=key("all")))
+
+    reads = Interrupted(api.connection, captured)
+    found = await read_spending(reads, api.team_id, [ADA], api.zone, datetime.now(UTC))
+
+    assert not reads.is_first
+    assert (found[ADA].today, found[ADA].held) in {(6 * MICRO, 0), (0, 6 * MICRO)}
 
 
 async def test_an_admin_limits_a_member_and_everybody_in_the_team_sees_how_much_is_left(api: Api) -> None:

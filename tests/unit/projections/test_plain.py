@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from projections.balance.amending import earlier_usage
 from projections.balance.fold import evolve
@@ -144,18 +145,20 @@ def test_what_is_more_is_left_to_the_long_way_untouched(story: Callable[[History
     assert whole(history.team) == before
 
 
-@given(steps=STEPS)
-def test_facts_that_are_passed_over_leave_the_team_as_one_by_one(steps: list[Step]) -> None:
+@given(steps=STEPS, together=st.integers(1, 40))
+def test_facts_that_are_passed_over_leave_the_team_as_one_by_one(steps: list[Step], together: int) -> None:
+    """However many at a time: a read begins where the projector is, in the midst of a history."""
     history = RandomHistory()
     for step in steps:
         history.tell(step)
     facts = [stored for stored in history.told.stored if earlier_usage(stored.fact()) is None]
     one_by_one, at_once = TeamBalance("team_42"), TeamBalance("team_42")
-    for stored in facts:
-        evolve(one_by_one, stored, stored.fact())
 
-    assert pass_over(at_once, facts)
-    assert encode(at_once) == encode(one_by_one)
+    for first in range(0, len(facts), together):
+        for stored in facts[first : first + together]:
+            evolve(one_by_one, stored, stored.fact())
+        assert pass_over(at_once, facts[first : first + together])
+        assert (encode(at_once), str(at_once.changed)) == (encode(one_by_one), str(one_by_one.changed))
 
 
 def test_facts_with_a_void_are_not_passed_over() -> None:
