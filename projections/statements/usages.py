@@ -50,5 +50,8 @@ class TeamUsages:
         chosen = [number for number, at in enumerate(self.occurred) if begin <= at < end]
         if len(chosen) == len(self.facts):
             return self
-        columns = self.facts, self.positions, self.recorded, self.occurred, self.credits
-        return TeamUsages(*([column[number] for number in chosen] for column in columns))
+        return TeamUsages(
+            [self.facts[number] for number in chosen], [self.positions[number] for number in chosen],
+            [self.recorded[number] for number in chosen], [self.occurred[number] for number in chosen],
+            [self.credits[number] for number in chosen],
+        )  # fmt: skip
