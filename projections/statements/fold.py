@@ -11,17 +11,23 @@ No clock, no randomness, no input or output.
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import groupby
 
 from projections.balance.amending import earlier_usage
 from projections.balance.fold import evolve
-from projections.balance.state import ALWAYS, DEBT, ActivityKind, BalanceEntry, Lot, LotPayment, TeamBalance
+from projections.balance.plain import NO_SNAPSHOTS, PlainPayment, plain_at_first, use_plainly
+from projections.balance.state import ALWAYS, DEBT, NEVER, ActivityKind, BalanceEntry, Lot, TeamBalance
 from projections.statements.lines import CycleOf, StatementLines
+from projections.statements.payers import Payers
+from projections.statements.usages import TeamUsages
 from schemas.credits import MicroCredits
 from schemas.cycles import Cycle
-from schemas.facts import AnyFact, Stored
+from schemas.facts import AnyFact, Stored, UsageRecorded
 
+FEW = 16  # usages to take one by one where they are not all plain and nothing says which
 INSTANT = timedelta(microseconds=1)
 # The line of the statement that counts an entry, and with which sign; top-ups that brought nothing change nothing.
 # Every kind stands here: what no line counted would be missing between the opening and the closing balance.
@@ -72,7 +78,7 @@ class StatementFold:
     lines: StatementLines = field(default_factory=StatementLines)
     remaining: Counter[int] = field(default_factory=Counter)
     lots: dict[int, Lot] = field(default_factory=dict)
-    paid: dict[int, tuple[LotPayment, ...]] = field(default_factory=dict)
+    payers: Payers = field(default_factory=Payers)
     spendable: dict[int, MicroCredits] = field(default_factory=dict)
     plan: str = ""
 
@@ -82,13 +88,13 @@ class StatementFold:
         sealed_until, debt = team.sealed_until, team.debt
         team.changed.clear()
         earlier = earlier_usage(fact)
-        paid = () if earlier is None else self.paid[earlier]
+        paid = () if earlier is None else self.payers.of(earlier)
         entries = evolve(team, stored, fact, paid, self.lots)
         self.lots.update(team.changed)
         at = counts_at(stored.occurred_at, stored.recorded_at, sealed_until)
         for entry in entries:
             if entry.kind is ActivityKind.USAGE:
-                self.paid[entry.position] = entry.paid
+                self.payers.note(entry.position, entry.paid)
             self._count(entry, fact, sealed_until)
         if at < self.cycle.ends_at:
             self.lines.pay(stored, fact, counts=at >= self.cycle.starts_at)
@@ -96,6 +102,59 @@ class StatementFold:
             self.plan = team.plan
         for number, lot in team.changed.items():
             self._follow(number, lot, at, ends_at(lot.ends_at, stored.recorded_at, sealed_until))
+
+    def take_plainly(self, stored_facts: Sequence[Stored]) -> Iterator[Stored]:
+        """The team's next facts: usage that one open lot pays is taken at once, to what `take` makes of it.
+
+        What is not plain is given back: the caller has it taken before he asks for the next.
+        """
+        for is_usage, group in groupby(stored_facts, key=_is_usage):
+            if is_usage:
+                yield from self._use(list(group))
+            else:
+                yield from group
+
+    def _use(self, stored_facts: Sequence[Stored]) -> Iterator[Stored]:
+        try:
+            usages = TeamUsages.of(stored_facts)
+        except ValueError:  # whose it is, `take` will find out
+            yield from stored_facts
+            return
+        start, most = 0, len(stored_facts)
+        while start < len(stored_facts):
+            part = usages.cut(start, start + most)
+            count, plain = len(part.facts), part.plain_usages()
+            self.team.changed.clear()
+            payment = None if plain is None else use_plainly(self.team, plain, NO_SNAPSHOTS)
+            if payment is not None:
+                self._note_plainly(part, payment)
+                start, most = start + count, most * 2
+                continue
+            at_first = count if plain is None else plain_at_first(self.team, plain, NO_SNAPSHOTS)
+            if 0 < at_first < count:
+                most = at_first
+            elif at_first == count > FEW:
+                most = FEW
+            else:
+                count = max(1, min(at_first, count))
+                yield from stored_facts[start : start + count]
+                start += count
+
+    def _note_plainly(self, usages: TeamUsages, payment: PlainPayment) -> None:
+        """Count usage that one lot has paid. All of it counts at its own time: none lies in a sealed cycle."""
+        self.spendable[payment.lot] = self.team.changed[payment.lot].remaining
+        self.payers.note_plainly(payment.lot, usages.positions, usages.credits)
+        counted = usages.between(ALWAYS, self.cycle.ends_at)
+        if not counted.facts:
+            return
+        self.plan = self.team.plan
+        self.remaining[payment.lot] -= sum(counted.credits)
+        earlier, own = counted.between(ALWAYS, self.cycle.starts_at), counted.between(self.cycle.starts_at, NEVER)
+        if earlier.facts:
+            self.sums["opening"].add(_burned(payment, earlier), -1)
+        if own.facts:
+            self.sums["used"].add(_burned(payment, own))
+            self.lines.use_plainly(own.facts)
 
     def _count(self, entry: BalanceEntry, fact: AnyFact, sealed_until: datetime) -> None:
         is_end = entry.kind is ActivityKind.EXPIRY
@@ -144,6 +203,15 @@ def counts_at(own: datetime, recorded_at: datetime, sealed_until: datetime) -> d
 def ends_at(own: datetime, recorded_at: datetime, sealed_until: datetime) -> datetime:
     """The same for the end of a lot. It lies just before its instant: what ends with a cycle ends in it."""
     return counts_at(own - INSTANT, recorded_at, sealed_until)
+
+
+def _is_usage(stored: Stored) -> bool:
+    return stored.type == UsageRecorded.type
+
+
+def _burned(payment: PlainPayment, usages: TeamUsages) -> CreditSum:
+    credits = sum(usages.credits)
+    return CreditSum(credits, 0) if payment.is_included else CreditSum(0, credits)
 
 
 def _line_of(entry: BalanceEntry) -> tuple[str, int] | None:

@@ -1,6 +1,6 @@
 """What a statement lists beside its sums: work by feature and member, payments, late entries, corrections."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -95,7 +95,7 @@ class StatementLines:
         if entry.kind is ActivityKind.USAGE:
             self._use(entry, fact)
         elif entry.kind is ActivityKind.USAGE_VOIDED:
-            for work in self._work(entry):
+            for work in self._work(entry.feature, entry.member_id):
                 work.taken_back += entry.credits
             if isinstance(fact, UsageVoided) and fact.corrected_by is not None:
                 usage = fact.usage_position
@@ -107,23 +107,31 @@ class StatementLines:
             late = self.late.setdefault(cycle_of(min(happened, entry.occurred_at)), LateSum())
             late.entries, late.credits = late.entries + 1, late.credits + entry.credits
 
+    def use_plainly(self, facts: Sequence[UsageRecorded]) -> None:
+        """Count usages of the cycle in, none of them late: as `add` does with the entry of each."""
+        for fact in facts:
+            quantity = Decimal(fact.quantity or 0)
+            for work in self._work(fact.feature, fact.member_id):
+                work.uses += 1
+                work.quantity += quantity
+                work.used += fact.credits
+                if fact.quantities:
+                    _add_quantities(work, fact.quantities)
+        self.rate_cards.update({fact.rate_card for fact in facts})
+
     def _use(self, entry: BalanceEntry, fact: AnyFact) -> None:
         used = fact if isinstance(fact, UsageRecorded | HoldCaptured) else None
         quantity, several = (used.quantity, used.quantities or {}) if used else (None, {})
-        for work in self._work(entry):
+        for work in self._work(entry.feature, entry.member_id):
             work.uses += 1
             work.quantity += Decimal(quantity or 0)
-            for name, each in several.items():
-                work.quantities[name] = work.quantities.get(name, Decimal(0)) + Decimal(each)
+            _add_quantities(work, several)
             work.used -= entry.credits
         if used and used.rate_card is not None:
             self.rate_cards.add(used.rate_card)
 
-    def _work(self, entry: BalanceEntry) -> tuple[WorkSum, WorkSum]:
-        return (
-            self.by_feature.setdefault(entry.feature or "", WorkSum()),
-            self.by_member.setdefault(entry.member_id or "", WorkSum()),
-        )
+    def _work(self, feature: str | None, member_id: str | None) -> tuple[WorkSum, WorkSum]:
+        return _sum_of(self.by_feature, feature or ""), _sum_of(self.by_member, member_id or "")
 
     def pay(self, stored: Stored, fact: AnyFact, *, counts: bool) -> None:
         """Follow a payment; `counts` where the fact belongs to the cycle and not to one before."""
@@ -156,3 +164,14 @@ class StatementLines:
             line for _, line in sorted(self.payments.items())
             if line.paid or line.refunded or line.disputed or line.won
         ]  # fmt: skip
+
+
+def _sum_of(sums: dict[str, WorkSum], name: str) -> WorkSum:
+    if name not in sums:
+        sums[name] = WorkSum()
+    return sums[name]
+
+
+def _add_quantities(work: WorkSum, quantities: Mapping[str, str]) -> None:
+    for name, each in quantities.items():
+        work.quantities[name] = work.quantities.get(name, Decimal(0)) + Decimal(each)

@@ -282,10 +282,12 @@ class Worker:
                 return state
             case TopUpRequested():
                 name = f"requested:{decision.attempt_id}"
-                await attempts.begin_attempt(connection, team_id, decision, self.owner, now)
+                beside = [await attempts.begin_attempt(connection, team_id, decision, self.owner, now)]
             case _:
-                name = f"skipped:{decision.ran_low_id}:{decision.decision}"
-        state = await append_top_up(connection, state, [NewFact(team_id, TOP_UPS, name, now, decision)], unmoved)
+                name, beside = f"skipped:{decision.ran_low_id}:{decision.decision}", []
+        state = await append_top_up(
+            connection, state, [NewFact(team_id, TOP_UPS, name, now, decision)], unmoved, beside
+        )
         crashpoint("topup:decided")
         self.tell(state, decision)
         return state

@@ -131,10 +131,9 @@ async def _relay(facts: "Relaying", refused: Claims, keeping: RefusedBytes, idle
                 busy |= await relay_refused(facts.connection, facts.producer, refused, facts.stop, facts.health)
                 busy |= await keeping.forget(facts.connection)
                 busy |= await old_traces.forget(facts.connection)
-            if busy:
+            # Who rang may have refused something, for which it was not time yet.
+            if busy or await idle.wait():
                 idle.work_came()
-            else:
-                await idle.wait()
         await facts.finish()
     finally:
         with suppress(*AWAY):  # then it is done at the next connection, or by the lease

@@ -212,7 +212,7 @@ async def serve(
     if pool is None:
         return
     claims = Claims(PROJECTOR, f"projector-{uuid4()}", settings.lease_seconds)
-    metrics, alarmed = ProjectorMetrics(health.registry), Bell()
+    metrics, alarmed = ProjectorMetrics(health.registry), Bell(is_heard=True)
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_project(pool, claims, stop, health, metrics, alarmed, first_wait_seconds))

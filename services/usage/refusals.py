@@ -14,6 +14,7 @@ from typing import Protocol
 
 from schemas.topics import TRUNCATED
 from services.store.connect import Connection
+from services.store.sessions.bell import note_append
 
 RECORD_MAX = 1024 * 1024
 BEGINNING = 64 * 1024
@@ -73,6 +74,7 @@ async def keep_refusals(connection: Connection, refusals: Sequence[RefusedRecord
         for refusal in refusals
     ]  # fmt: skip
     await connection.execute(KEEP, *map(list, zip(*rows, strict=True)), now)
+    note_append(connection)
 
 
 def plain(text: str) -> str:

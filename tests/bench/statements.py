@@ -19,16 +19,18 @@ from tests.bench.ground import SETTLE, Ground
 from tests.bench.growth import BATCH
 from tests.bench.throughput import in_worker, worker
 from tests.support.facts import new, planned, store, usage
+from tests.support.heads import it_is
 
 TEAM = "team_statement"
 FACTS, ASKED = 100_000, 9
-FIRST_BEGAN_BEFORE = timedelta(days=45)  # so the first cycle is over
+BEGAN_BEFORE = timedelta(days=15)  # usage comes while its cycle is open, as it does nearly always
+SEALED_AFTER = timedelta(hours=1)
 
 
 async def statement_times(ground: Ground, world: LocalWorld) -> list[float]:
     """Milliseconds for the statement of a cycle with so many facts, again and again, while nothing else happens."""
     world, now = at_free_ports(world), datetime.now(UTC)
-    first = cycle(now - FIRST_BEGAN_BEFORE, "UTC", 0)
+    first = cycle(now - BEGAN_BEFORE, "UTC", 0)
     async with connected(world.database) as owner:
         await _fill(owner, first)
         await sign_log(owner, Ed25519PrivateKey.generate(), now)
@@ -52,7 +54,8 @@ async def _fill(owner: Connection, first: Cycle) -> None:
                 for number in numbers
             ])  # fmt: skip
     seal = PeriodSealed(plan_assigned_id="plan", cycle=0, starts_at=first.starts_at, ends_at=first.ends_at)
-    await store(owner, new(TEAM, "seal", seal))
+    async with it_is(owner, first.ends_at + SEALED_AFTER, TEAM):
+        await store(owner, new(TEAM, "seal", seal))
 
 
 def ask(api: str, path: str, token: str) -> list[float]:

@@ -3,7 +3,7 @@
 Two passes over the facts of a shard: the first one finds what was sealed and what was taken back, the second one folds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -86,9 +86,7 @@ async def end_of_shard(ledger: Ledger, shard: int, books: MonthBooks, cards: Rat
         for stored in page:
             ends.before(stored)
             books.add(take(folded, stored))
-            for one in making.get(stored.team_id, ()):
-                if stored.position <= one.sealed.place.position:
-                    statements.take(one.fold, stored)
+        _tell(making, page)
     for _, team in sorted(folded.teams.items()):
         books.close(team)
     result.balances = list(ends.balances(shard))
@@ -131,6 +129,18 @@ async def _statements_of(
         fold = StatementFold(cycle, partial(cycle_at, plan.anchor, plan.zone), TeamBalance(stored.team_id))
         making.setdefault(stored.team_id, []).append(SealedStatement(sealed, note, fold))
     return making
+
+
+def _tell(making: Mapping[str, Sequence[SealedStatement]], page: Iterable[Stored]) -> None:
+    """Tell the statements of each team its facts on this page, up to their seals."""
+    by_team: dict[str, list[Stored]] = {}
+    for stored in page:
+        if stored.team_id in making:
+            by_team.setdefault(stored.team_id, []).append(stored)
+    for team_id, stored_facts in by_team.items():
+        for one in making[team_id]:
+            last = one.sealed.place.position
+            statements.take(one.fold, [stored for stored in stored_facts if stored.position <= last])
 
 
 def _document(one: SealedStatement, cards: RateCards | None, log: str) -> Document:

@@ -18,9 +18,11 @@ from services.store.shards import shard_of
 
 LEASE_SECONDS = 30  # more than two of the longest requests
 
+# Written beside the request.
 BEGIN = """
     INSERT INTO top_up_attempts (shard, team_id, attempt_id, owner, leased_until, look_at, requested_at)
-    VALUES ($1, $2, $3, $4, clock_timestamp() + make_interval(secs => $5), $6, $6)
+    SELECT $1::smallint, $2::text, $3::uuid, $4::text, clock_timestamp() + make_interval(secs => $5), $6::timestamptz, $6
+    FROM appended
     ON CONFLICT (shard, team_id, attempt_id) DO UPDATE
     SET owner = excluded.owner, leased_until = excluded.leased_until, look_at = excluded.look_at,
         requested_at = excluded.requested_at, payment_intent_id = NULL, create_try = 0, ended_at = NULL
@@ -107,10 +109,11 @@ class Lease:
 
 async def begin_attempt(
     connection: Connection, team_id: str, request: TopUpRequested, owner: str, now: datetime
-) -> None:
-    """Open the attempt in the transaction that appends its request. By the log no other is open, so none is."""
-    await connection.execute(END_OTHERS, shard_of(team_id), team_id, UUID(request.attempt_id))
-    await connection.execute(BEGIN, shard_of(team_id), team_id, UUID(request.attempt_id), owner, LEASE_SECONDS, now)
+) -> Beside:
+    """What opens the attempt, to be written with the fact that requests it. By the log no other is open, so none is."""
+    shard, attempt_id = shard_of(team_id), UUID(request.attempt_id)
+    await connection.execute(END_OTHERS, shard, team_id, attempt_id)
+    return Beside(BEGIN, (shard, team_id, attempt_id, owner, LEASE_SECONDS, now))
 
 
 async def lease(

@@ -14,7 +14,7 @@ and what is in the log afterwards is the same, whoever wins:
 from uuid import UUID
 
 from projections.top_ups.state import Attempt
-from schemas.facts import CreditsToppedUp, NewFact, TopUpRequested
+from schemas.facts import CreditsToppedUp, NewFact, Stored, TopUpRequested
 from services.money.payment_details import keep_receipt
 from services.money.stamps import PaymentRequest, is_for
 from services.money.stripe_client import Intent
@@ -54,13 +54,14 @@ async def credit_top_up(
     """
     assert intent.state == "succeeded", f"{intent.id} is {intent.state}: that is no money"
     state, head = await lock_top_ups(connection, team_id)
-    payment = Identity(team_id, STRIPE, intent.id)
-    if await find(connection, [payment]):
+    payment, request = Identity(team_id, STRIPE, intent.id), _name_of_request(team_id, attempt_id)
+    stored = await find(connection, [payment, request])
+    if payment in stored:
         return None
     is_open = state.open is not None and state.open.attempt_id == str(attempt_id)
     if not is_open and await answer_of(connection, team_id, attempt_id) is not None:
         return None
-    requested = await read_request(connection, team_id, attempt_id)
+    requested = _requested(stored.get(request))
     assert requested is not None, f"nobody asked for {attempt_id}"
     if credits is None and not is_for(intent, request_of(team_id, requested)):
         return None
@@ -68,7 +69,7 @@ async def credit_top_up(
     await keep_receipt(connection, team_id, intent)
     new = NewFact(*payment, head.recorded_at, fact)
     # Of whoever asked for it, whoever sees the money.
-    with carrying(await trail_of_fact(connection, _name_of_request(team_id, attempt_id))):
+    with carrying(await trail_of_fact(connection, request)):
         await append_top_up(connection, state, [new], head, [ended(team_id, attempt_id)])
     return fact
 
@@ -91,7 +92,10 @@ def _name_of_request(team_id: str, attempt_id: UUID) -> Identity:
 async def read_request(connection: Connection, team_id: str, attempt_id: UUID) -> TopUpRequested | None:
     """What was decided and frozen for an attempt; None where nobody asked for it."""
     identity = _name_of_request(team_id, attempt_id)
-    stored = (await find(connection, [identity])).get(identity)
+    return _requested((await find(connection, [identity])).get(identity))
+
+
+def _requested(stored: Stored | None) -> TopUpRequested | None:
     if stored is None:
         return None
     fact = stored.fact()

@@ -46,11 +46,12 @@ CANCELS_MAX: Final = 3  # keys, where Stripe repeats a failure of its own to eac
 
 # The conditions on types are also the index's own.
 CUSTOMERS = """
-    SELECT customer_id FROM stripe_customers WHERE shard = $1 AND team_id = $2
-    UNION
-    SELECT convert_from(body, 'UTF8')::json ->> 'customer_id' FROM facts
-    WHERE shard = $1 AND team_id = $2 AND type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%'
-      AND type = ANY('{payment_method.changed.v1,top_up.requested.v1}')
+    SELECT clock_timestamp() AS now, array(
+        SELECT customer_id FROM stripe_customers WHERE shard = $1 AND team_id = $2 UNION
+        SELECT convert_from(body, 'UTF8')::json ->> 'customer_id' FROM facts
+        WHERE shard = $1 AND team_id = $2 AND type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%'
+          AND type = ANY('{payment_method.changed.v1,top_up.requested.v1}')
+    ) AS customers
 """
 NAMED = """
     SELECT convert_from(body, 'UTF8')::json ->> 'payment_intent_id' FROM facts
@@ -62,7 +63,6 @@ NAMED = """
     WHERE shard = $1 AND team_id = $2 AND type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%'
       AND type = 'credits.adjusted.v1' AND convert_from(body, 'UTF8')::json ->> 'refers_to' = ANY($3)
 """
-NOW = "SELECT clock_timestamp()"
 
 
 class Look(StrEnum):
@@ -115,8 +115,8 @@ class Looking:
     async def _list(self, lease: Lease, attempt: Attempt, own: Intent | None) -> tuple[Stamps, list[Intent]]:
         """The intents of the team that may be lost, without cards and charges, the newest first."""
         async with self.pool.acquire() as connection:
-            stamps, now = await read_stamps(connection), await connection.fetchval(NOW)
-            rows = await connection.fetch(CUSTOMERS, shard_of(lease.team_id), lease.team_id)
+            stamps = await read_stamps(connection)
+            [(now, customers)] = await connection.fetch(CUSTOMERS, shard_of(lease.team_id), lease.team_id)
 
         async def renew() -> None:
             async with self.pool.acquire() as connection:
@@ -124,7 +124,7 @@ class Looking:
                     raise LeaseLost
 
         intents: dict[str, Intent] = {}
-        for customer_id in sorted({attempt.customer_id, *(row["customer_id"] for row in rows)}):
+        for customer_id in sorted({attempt.customer_id, *customers}):
             try:
                 async for intent in self.charges.list_intents(
                     created_after=now - LOOK_BACK, customer_id=customer_id, whole=False, after_page=renew

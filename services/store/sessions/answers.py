@@ -35,6 +35,11 @@ async def answers(asking: Awaitable[object], session: Session) -> bool:
     return False
 
 
+async def is_direct(session: Any) -> bool:
+    """True where no pooler stands between: one would have named a session of its own, and not the server's."""
+    return bool(session.get_server_pid() == await session.fetchval(BACKEND))
+
+
 async def check_pooler(session: Any, other: Session) -> None:
     """Behind a pooler by transactions a statement that was prepared must be known to every session.
 
@@ -42,7 +47,7 @@ async def check_pooler(session: Any, other: Session) -> None:
         WrongSettings: it is not.
     """
     try:
-        if session.get_server_pid() == await session.fetchval(BACKEND):
+        if await is_direct(session):
             return
         for _ in range(PROBES):
             await session.fetchval(BACKEND)

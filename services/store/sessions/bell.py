@@ -3,7 +3,8 @@
 A NOTIFY inside a transaction lets all COMMITs of the server that have one wait for each other. Here a session that
 appended is remembered, and when it comes back to its pool, the session that watches the server says so. It is only a
 hint: behind a pooler by transactions nobody hears it, and a process that dies says nothing. Whoever waits looks by
-itself, too, less and less often while there is nothing to find.
+itself, too, less and less often while there is nothing to find: ten times a second at last, and twice where nothing
+stands between him and the bell.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from weakref import WeakSet
 
 CHANNEL = "facts_appended"
 NOTIFY = f"NOTIFY {CHANNEL}"
-FIRST_SECONDS, MOST_SECONDS = 0.01, 0.1
+FIRST_SECONDS, MOST_SECONDS, HEARING_SECONDS = 0.01, 0.1, 0.5
 
 _appended: WeakSet[Any] = WeakSet()
 
@@ -23,7 +24,7 @@ def _itself(session: Any) -> Any:
 
 
 def note_append(session: Any) -> None:
-    """This session has appended facts; they may be committed yet, or not at all."""
+    """This session has appended facts, or kept refused records; they may be committed yet, or not at all."""
     _appended.add(_itself(session))
 
 
@@ -37,10 +38,14 @@ def has_appended(session: Any) -> bool:
 
 
 class Bell:
-    """Rung when there may be something to do. What rings while nobody waits ends the next wait at once."""
+    """Rung when there may be something to do. What rings while nobody waits ends the next wait at once.
 
-    def __init__(self) -> None:
+    `is_heard` says that whoever rings it is heard: within a process always, else where no pooler stands between.
+    """
+
+    def __init__(self, *, is_heard: bool = False) -> None:
         self._rung = asyncio.Event()
+        self.is_heard = is_heard
 
     def ring(self) -> None:
         """Wake whoever waits."""
@@ -74,7 +79,9 @@ class IdleWait:
         """There was something: what comes next may be near."""
         self._seconds = FIRST_SECONDS
 
-    async def wait(self) -> None:
-        """There was nothing: until the bell rings, for a while, or until told to stop."""
-        await self._bell.wait(self._seconds, self._stop)
-        self._seconds = min(2 * self._seconds, MOST_SECONDS)
+    async def wait(self) -> bool:
+        """There was nothing: until the bell rings, which is True, for a while, or until told to stop."""
+        rung = await self._bell.wait(self._seconds, self._stop)
+        most = HEARING_SECONDS if self._bell.is_heard else MOST_SECONDS
+        self._seconds = min(2 * self._seconds, most)
+        return rung

@@ -19,7 +19,7 @@ from asyncpg.pool import PoolAcquireContext
 from services.runtime.health import Health
 from services.runtime.logs import get_log
 from services.runtime.settings import WrongSettings
-from services.store.sessions.answers import SILENT_SECONDS, answers, check_pooler
+from services.store.sessions.answers import SILENT_SECONDS, answers, check_pooler, is_direct
 from services.store.sessions.bell import CHANNEL, NOTIFY, Bell, has_appended
 from services.store.sessions.hosts import (
     GONE,
@@ -185,6 +185,7 @@ class Pool(BasePool):
                 get_log().info("the session that watches the database has ended", why=repr(error))
             finally:
                 opened.session.terminate()
+                self.heard.is_heard = False
             opened, began = await self._watch_anew()
             if to_be_replaced:
                 # Also those that were opened meanwhile: what befell the old watching session may have befallen them.
@@ -219,13 +220,17 @@ class Pool(BasePool):
                 self._health.database_seconds.observe(self._now() - began)
             if to_listen and not asking.result():  # a standby refuses it
                 to_listen = False
-                if not await self._is_answered(session.add_listener(CHANNEL, self.heard.on_notify), session):
+                if not await self._is_answered(self._listen(session), session):
                     return
-                self.heard.ring()  # for what came before
             look_at = self._now() + LOOK_SECONDS
             while (seconds := look_at - self._now()) > 0:
                 if await self._to_tell.wait(seconds) and not await self._is_answered(session.execute(NOTIFY), session):
                     return
+
+    async def _listen(self, session: Session) -> None:
+        await session.add_listener(CHANNEL, self.heard.on_notify)
+        self.heard.is_heard = await is_direct(session)
+        self.heard.ring()  # for what came before
 
     async def _is_answered(self, asking: Awaitable[object], session: Session) -> bool:
         """False where the server does not answer: then all sessions are ended."""

@@ -53,5 +53,6 @@ async def test_it_listens_again_after_its_session_was_ended(database: str) -> No
         assert await pool.fetchval(f"SELECT count(*) FROM ({END_WATCHING}) AS ended") == 1
 
         assert await hears(pool)
+        assert pool.heard.is_heard
         await stored(pool, "team_1")
         assert await hears(pool)

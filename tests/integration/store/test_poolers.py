@@ -18,6 +18,7 @@ Login = Callable[[str], str]
 
 # What PgBouncer passes by itself: see docs/postgresql.md.
 PASSED = frozenset({b"user", b"database", b"client_encoding", b"application_name", b"TimeZone", b"timezone"})
+HEARD_SECONDS = 60
 BY_ROLE = {"recorder": 30_000, "projector": 30_000, "worker": 30_000, "signer": 30_000, "api": 10_000}
 
 
@@ -89,9 +90,11 @@ async def test_behind_a_pgbouncer_it_works_or_says_what_to_change(
             with pytest.raises(WrongSettings, match=sentence):
                 await connect_pool(url, process="test", size=3, projections=False)
             return
-        pool = await connect_pool(url, process="test", size=3, projections=False)
+        pool = await connect_pool(url, process="test", size=3, projections=False, listens=True)
         async with pool, pool.acquire() as one, pool.acquire() as other:
             async with one.transaction(), other.transaction():
                 for session in (one, other):
                     assert await session.fetchval("SELECT $1::integer", 7) == 7
                     assert await session.fetchval("SHOW statement_timeout") == "30s"
+            assert await pool.heard.wait(HEARD_SECONDS), "for what came before it listened"
+            assert not pool.heard.is_heard, "a pooler may swallow it"

@@ -6,7 +6,16 @@ from datetime import datetime, timedelta
 from hypothesis import strategies as st
 
 from schemas.credits import MICRO
-from schemas.facts import ChargeRefunded, CreditsAdjusted, HoldCaptured, TopUpSkipped
+from schemas.facts import (
+    BalanceRanOut,
+    ChargeRefunded,
+    CreditsAdjusted,
+    HoldCaptured,
+    HoldPlaced,
+    Stored,
+    TopUpSkipped,
+    UsageRecorded,
+)
 from tests.unit.projections.history import MONTH, NOON, History
 
 HOUR = timedelta(hours=1)
@@ -16,6 +25,7 @@ WHATS = (
     "use", "use", "use", "late", "capture", "buy", "buy", "grant", "give for ever", "take", "take of a lot", "refund",
     "refund fails", "void", "void", "late void", "amend", "amend", "late skip", "seal", "wait",
 )  # fmt: skip
+MEMBERS: list[str | None] = [None, "mem_1", "mem_2"]
 STEPS = st.lists(st.tuples(st.sampled_from(WHATS), st.integers(1, 150), st.integers(0, 60)), max_size=60)
 
 
@@ -125,3 +135,40 @@ def tell(steps: list[Step]) -> RandomHistory:
     for step in steps:
         story.tell(step)
     return story
+
+
+def with_hold(stored: Stored) -> Stored:
+    """A usage that names a hold; a gift becomes that hold."""
+    match stored.fact():
+        case UsageRecorded() as fact:
+            body = UsageRecorded(
+                feature=fact.feature, quantity="1", credits=fact.credits, rate_card=1, hold_id="h"
+            ).body()
+            return stored._replace(body=body)
+        case _ if stored.type == "credits.granted.v1":
+            held = HoldPlaced(hold_id="h", credits=MICRO, expires_at=stored.recorded_at + MONTH)
+            return stored._replace(type=held.type, body=held.body())
+        case _:
+            return stored
+
+
+def ran_out(stored: Stored) -> Stored:
+    """The log says so at a place where a pack was bought."""
+    if stored.type != "credits.purchased.v1":
+        return stored
+    return stored._replace(
+        type=BalanceRanOut.type, body=BalanceRanOut(available_credits=0, crossed_at_position=1).body()
+    )
+
+
+def of_a_member(stored: Stored) -> Stored:
+    """Usage of one member or another, of one feature or another, of one quantity or several, some of a tier."""
+    fact = stored.fact()
+    if not isinstance(fact, UsageRecorded) or fact.hold_id is not None:
+        return stored
+    several = {"input_token": "12", "output_token": "1"} if stored.position % 5 == 0 else None
+    return stored._replace(body=UsageRecorded(
+        feature=f"feature_{stored.position % 2}", quantity=None if several else "1", quantities=several, rate_card=1,
+        credits=fact.credits, member_id=MEMBERS[stored.position % 3],
+        attributes=None if stored.position % 4 == 0 else {"tier": f"tier_{stored.position % 7}"},
+    ).body())  # fmt: skip

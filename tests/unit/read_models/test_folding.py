@@ -13,16 +13,14 @@ from projections.balance.fold import evolve
 from projections.balance.snapshots import CADENCE, Cadence, encode
 from projections.balance.state import ActivityKind, LotPayment, TeamBalance
 from projections.usage_by_attribute import AttributeCells
-from schemas.credits import MICRO
-from schemas.facts import BalanceRanOut, HoldPlaced, Stored, UsageRecorded
+from schemas.facts import Stored, UsageRecorded
 from services.read_models.activity_rows import row_of
 from services.read_models.activity_runs import entries_of
 from services.read_models.folding import ProjectedBatch, fold_plainly
 from services.store.copying import microseconds
-from tests.unit.projections.history import MONTH, History, at
-from tests.unit.projections.random_history import STEPS, Step, tell
+from tests.unit.projections.history import History, at
+from tests.unit.projections.random_history import STEPS, Step, of_a_member, ran_out, tell, with_hold
 
-MEMBERS: list[str | None] = [None, "mem_1", "mem_2"]
 COUNTED = ("tier",)
 
 
@@ -124,43 +122,6 @@ def test_random_histories_come_to_the_same_both_ways(
         long.fold(stored_facts[start : start + together], plainly=False)
 
         assert short.everything() == long.everything()
-
-
-def with_hold(stored: Stored) -> Stored:
-    """A usage that names a hold; a gift becomes that hold."""
-    match stored.fact():
-        case UsageRecorded() as fact:
-            body = UsageRecorded(
-                feature=fact.feature, quantity="1", credits=fact.credits, rate_card=1, hold_id="h"
-            ).body()
-            return stored._replace(body=body)
-        case _ if stored.type == "credits.granted.v1":
-            held = HoldPlaced(hold_id="h", credits=MICRO, expires_at=stored.recorded_at + MONTH)
-            return stored._replace(type=held.type, body=held.body())
-        case _:
-            return stored
-
-
-def ran_out(stored: Stored) -> Stored:
-    """The log says so at a place where a pack was bought."""
-    if stored.type != "credits.purchased.v1":
-        return stored
-    return stored._replace(
-        type=BalanceRanOut.type, body=BalanceRanOut(available_credits=0, crossed_at_position=1).body()
-    )
-
-
-def of_a_member(stored: Stored) -> Stored:
-    """Usage of one member or another, of one feature or another, of one quantity or several, some of a tier."""
-    fact = stored.fact()
-    if not isinstance(fact, UsageRecorded) or fact.hold_id is not None:
-        return stored
-    several = {"input_token": "12", "output_token": "1"} if stored.position % 5 == 0 else None
-    return stored._replace(body=UsageRecorded(
-        feature=f"feature_{stored.position % 2}", quantity=None if several else "1", quantities=several, rate_card=1,
-        credits=fact.credits, member_id=MEMBERS[stored.position % 3],
-        attributes=None if stored.position % 4 == 0 else {"tier": f"tier_{stored.position % 7}"},
-    ).body())  # fmt: skip
 
 
 def plain_usages(count: int) -> list[Stored]:
