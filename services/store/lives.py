@@ -36,6 +36,15 @@ RENAME = """
     UPDATE store_constants SET value = gen_random_uuid()::text WHERE name = 'log';
     ALTER TABLE store_constants ENABLE ALWAYS TRIGGER store_constants_fixed
 """
+# They speak of the log by its name, and only it may sign the next one; it still has them.
+FORGET_NOTES = """
+    ALTER TABLE signed_shards DISABLE TRIGGER signed_shards_append_only;
+    ALTER TABLE signed_checkpoints DISABLE TRIGGER signed_checkpoints_append_only;
+    DELETE FROM signed_shards;
+    DELETE FROM signed_checkpoints;
+    ALTER TABLE signed_shards ENABLE ALWAYS TRIGGER signed_shards_append_only;
+    ALTER TABLE signed_checkpoints ENABLE ALWAYS TRIGGER signed_checkpoints_append_only
+"""
 UNLOOKED = (
     "store_unchecked: the database's server was started anew, and the relay has not looked yet at what was published"
 )
@@ -135,10 +144,11 @@ async def note_look(connection: "Connection", stands: LifeStanding, went_back: s
 async def fork(connection: "Connection", by: str) -> str:
     """Make this copy a log of its own, with another name; the name. The caller may alter the tables.
 
-    What the first log published is none of this one's.
+    What the first log published and signed is none of this one's: the signer begins with note 1, over all of the log.
     """
     async with connection.transaction():
         await connection.execute(RENAME)
+        await connection.execute(FORGET_NOTES)
         await connection.execute("DELETE FROM published_offsets")
         await admit(connection, "forked", by)
         return str(await connection.fetchval(LOG))

@@ -319,7 +319,8 @@ async def test_a_restart_keeps_nobody_waiting_and_is_looked_at_all_the_same(worl
 
 async def test_a_copy_neither_appends_nor_publishes_until_it_is_a_log_of_its_own(world: ServiceWorld) -> None:
     await world.team(TEAM)
-    log = await world.connection.fetchval(LOG)
+    log, key = await world.connection.fetchval(LOG), Ed25519PrivateKey.generate()
+    await sign_log(world.connection, key, now())
     await world.connection.close()
     async with gone_back(world.stack, world.database, life="SELECT 1") as copy, connected(copy) as connection:
         with pytest.raises(StoreUnchecked):
@@ -333,6 +334,10 @@ async def test_a_copy_neither_appends_nor_publishes_until_it_is_a_log_of_its_own
 
         await store(connection, TEAM, [used(1)])
         await looking.until_sure(connection)
+        signed = await sign_log(connection, key, now())
+        assert signed is not None
+        assert signed.number == 1
+        assert (await verify(connection, keys=[key.public_key()])).problems == []
     await world.reconnect()
 
 
