@@ -49,8 +49,7 @@ def statement(
 
     Exit code 1: the cycle is not sealed, or no signed checkpoint covers its seal yet.
 
-    Example: creditwell statement team_42 2026-10-15 --format csv
-    Example: creditwell statement team_42 3 --format html --language de >statement.html
+    Example: creditwell statement team_42 2026-10-15 --format html --language de
     """
     grace = timedelta(seconds=load_settings().seal_grace_seconds)
     if not re.fullmatch(r"-?[0-9]{1,6}|[0-9]{4}-[0-9]{2}-[0-9]{2}", period, re.ASCII):
