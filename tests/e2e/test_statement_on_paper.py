@@ -31,7 +31,8 @@ def a_long_statement() -> dict[str, Any]:
     (feature,) = made["by_feature"]
     made["opening"]["total"] = "-1234567.25"
     made["by_feature"] = [
-        feature | {"components": [feature["components"][0] | {"name": f"AI video, {n}-fold", "credits": "98765.432101"}]}
+        feature
+        | {"components": [feature["components"][0] | {"name": f"AI video, {n}-fold", "credits": "98765.432101"}]}
         for n in range(LINES)
     ]
     made["payments"] = [

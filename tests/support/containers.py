@@ -47,7 +47,11 @@ class Container:
 def a_container(*command: str, told: str = "") -> Iterator[Container]:
     """A container with a program, until the block ends; `told` is its standard input."""
     with subprocess.Popen(
-        [*UNSHARE, "sh", "-c", FIRST, "sh", *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+        [*UNSHARE, "sh", "-c", FIRST, "sh", *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
     ) as process:
         try:
             assert process.stdin is not None
@@ -59,9 +63,7 @@ def a_container(*command: str, told: str = "") -> Iterator[Container]:
             process.kill()
 
 
-def run_contained(
-    command: Sequence[str], *, told: str = "", powers: bool = True
-) -> subprocess.CompletedProcess[str]:
+def run_contained(command: Sequence[str], *, told: str = "", powers: bool = True) -> subprocess.CompletedProcess[str]:
     """What a program says in a container that ends with it. Without powers it may read what is its own, as any user."""
     powerless = () if powers else ("setpriv", "--bounding-set=-all")
     return subprocess.run(

@@ -1,6 +1,6 @@
-"""A statement as a page to print: one file without scripts, for A4, Letter and a phone's screen. Names and receipts are put in here.
+"""A statement as a page to print: one file without scripts, for A4, Letter and a phone's screen.
 
-The page may change and be wrong about a name one day; the JSON beside it never does.
+Names and receipts are put in here. The page may change and be wrong about a name one day; the JSON beside it never does.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +34,7 @@ tbody tr:first-child, tbody tr:last-child { break-before: avoid; }
   .wide td[data-label=""]::before { content: none; }
 }
 """
-# The columns of each table. A mark says what is in one: numbers (#), instants (@), and ids, which may break anywhere (=).
+# The columns of each table. A mark says what is in one: numbers (#), instants (@), ids (=), which may break anywhere.
 COLUMNS = {
     "credits": ("line", "#total", "#included", "#additional"),
     "features": ("feature", "#quantity", "unit", "#uses", "#credits"),
@@ -70,22 +70,12 @@ def statement_page(statement: Statement, names: PageNames, words: StatementWords
     """The page; whatever stands in the statement is text, never markup."""
     title = words.title.format(cycle=statement["cycle"])
     starts, ends = words.minute(statement["starts_at"]), words.minute(statement["ends_at"])
-    rows = {
-        "features": _features(statement, words),
-        "members": _members(statement, names, words),
-        "payments": _payments(statement, names, words),
-        "late": (tuple(one.values()) for one in statement["late"]),
-        "corrections": (
-            (one["at"], one["position"], one["refers_to"], one["credits"]) for one in statement["corrections"]
-        ),
-        "left": ((words.kinds[kind], credits) for kind, credits in statement["left"].items()),
-    }
     parts = (
         f"<h1>{escape(title)}</h1>",
         f"<p>{escape(names.team)} <span class=quiet>({escape(statement['team_id'])})</span></p>",
         f"<p>{escape(words.period.format(starts=starts, ends=ends, plan=statement['plan']))}</p>",
         _balance(statement, words),
-        *(_table(name, shown, words) for name, shown in rows.items()),
+        *(_table(name, rows, words) for name, rows in _tables(statement, names, words).items()),
         _seal(statement, words),
     )
     return (
@@ -97,13 +87,26 @@ def statement_page(statement: Statement, names: PageNames, words: StatementWords
     )
 
 
+def _tables(statement: Statement, names: PageNames, words: StatementWords) -> dict[str, Iterable[Row]]:
+    return {
+        "features": _features(statement, words),
+        "members": _members(statement, names, words),
+        "payments": _payments(statement, names, words),
+        "late": (tuple(one.values()) for one in statement["late"]),
+        "corrections": (
+            (one["at"], one["position"], one["refers_to"], one["credits"]) for one in statement["corrections"]
+        ),
+        "left": ((words.kinds[kind], credits) for kind, credits in statement["left"].items()),
+    }
+
+
 def _seal(statement: Statement, words: StatementWords) -> str:
     sealed = statement["sealed"]
-    said = words.seal.format(
+    sentence = words.seal.format(
         position=sealed["position"], at=words.minute(sealed["recorded_at"]), checkpoint=sealed["checkpoint"],
         sha256=sealed["sha256"], log=statement["log"],
     )  # fmt: skip
-    return f"<p class='quiet seal'>{escape(said)}</p>"
+    return f"<p class='quiet seal'>{escape(sentence)}</p>"
 
 
 def _balance(statement: Statement, words: StatementWords) -> str:
@@ -146,7 +149,7 @@ def _payments(statement: Statement, names: PageNames, words: StatementWords) -> 
 
 
 def _table(name: str, rows: Iterable[Row], words: StatementWords, *, sums: Sequence[int] = ()) -> str:
-    """A table, or nothing where it has no rows. Where a phone has no room for its columns, each cell says its own there."""
+    """A table, or nothing where it has no rows. Where a phone has no room for its columns, each cell names its own."""
     marks = [column[:1] if column[:1] in MARKS else "" for column in COLUMNS[name]]
     columns = [words.columns[column.lstrip("".join(MARKS))] for column in COLUMNS[name]]
     is_wide = len(columns) > NARROW
@@ -158,7 +161,9 @@ def _table(name: str, rows: Iterable[Row], words: StatementWords, *, sums: Seque
     if not body:
         return ""
     head = "".join(
-        f"<th scope=col role=columnheader{MARKS.get(mark, '')}>{escape(column)}</th>" if column else "<td role=cell></td>"
+        f"<th scope=col role=columnheader{MARKS.get(mark, '')}>{escape(column)}</th>"
+        if column
+        else "<td role=cell></td>"
         for column, mark in zip(columns, marks, strict=True)
     )
     return (

@@ -16,7 +16,7 @@ class Language(StrEnum):
 
 
 class StatementWords(NamedTuple):
-    """One language: sentences with gaps, names of tables, columns and lines, and how numbers and instants are written."""
+    """One language: sentences with gaps, names of tables, columns and lines, how numbers and instants are written."""
 
     language: Language
     title: str

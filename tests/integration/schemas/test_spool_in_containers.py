@@ -121,9 +121,7 @@ async def taken(service: Service) -> int:
     return service.delivered(done)
 
 
-async def test_what_a_killed_container_left_is_sent_once_by_one_of_two_others(
-    service: Service, stack: Stack
-) -> None:
+async def test_what_a_killed_container_left_is_sent_once_by_one_of_two_others(service: Service, stack: Stack) -> None:
     command, told = service.reports()
 
     def killed() -> list[str]:

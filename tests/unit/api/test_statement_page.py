@@ -125,7 +125,9 @@ def test_a_german_page_is_german_to_the_last_number() -> None:
     assert ">erstattet 1,19<" in page
     assert ">5,95<" in page
     assert ">Beleg</a>" in page
-    english = {text for part in (ENGLISH.tables, ENGLISH.columns, ENGLISH.lines, ENGLISH.kinds) for text in part.values()}
+    english = {
+        text for part in (ENGLISH.tables, ENGLISH.columns, ENGLISH.lines, ENGLISH.kinds) for text in part.values()
+    }
     german = {text for part in (GERMAN.tables, GERMAN.columns, GERMAN.lines, GERMAN.kinds) for text in part.values()}
     said = set(re.findall(r">([^<>]+)<", page))
     assert said & (english - german) == set()
@@ -133,7 +135,12 @@ def test_a_german_page_is_german_to_the_last_number() -> None:
 
 @pytest.mark.parametrize(
     ("text", "english", "german"),
-    [("1234567.25", "1,234,567.25", "1.234.567,25"), ("-1234", "-1,234", "-1.234"), ("0.5", "0.5", "0,5"), (7, "7", "7")],
+    [
+        ("1234567.25", "1,234,567.25", "1.234.567,25"),
+        ("-1234", "-1,234", "-1.234"),
+        ("0.5", "0.5", "0,5"),
+        (7, "7", "7"),
+    ],
 )
 def test_numbers_are_written_as_the_reader_writes_them(text: object, english: str, german: str) -> None:
     assert (ENGLISH.number(text), GERMAN.number(text)) == (english, german)

@@ -23,7 +23,14 @@ from services.export.files import FileFormat, TableFile
 from tests.unit.api.test_downloads_in_words import ACTIVITY, USED, cells
 from tests.unit.api.test_statement_page import told
 
-HARMFUL = ('=HYPERLINK("http://evil.example";"pay")', "+1+SUM(1,2)", "-SUM(1,2)", "=1+1", "@SUM(1,2)", "=2+5+cmd|' /C calc'!A0")
+HARMFUL = (
+    '=HYPERLINK("http://evil.example";"pay")',
+    "+1+SUM(1,2)",
+    "-SUM(1,2)",
+    "=1+1",
+    "@SUM(1,2)",
+    "=2+5+cmd|' /C calc'!A0",
+)
 BEFORE = ("", "\t", "\r", "\n", '"', "a;", 'a;"', "a; '", "a\n", "\r\n", "1;2\t")
 HOSTILE = tuple(before + harmful for before, harmful in product(BEFORE, HARMFUL))
 NUMBERS = ("0", "7", "-7", "-0.000005", "1234567.25", "-1234567890.123456")
@@ -36,7 +43,9 @@ def formulas_in(text: str) -> list[str]:
     found = []
     for delimiter in ",;\t":
         # A spreadsheet that goes by another sign does not see the quotes of ours.
-        rows = csv.reader(text.splitlines(keepends=True) if delimiter == "," else text.splitlines(), delimiter=delimiter)
+        rows = csv.reader(
+            text.splitlines(keepends=True) if delimiter == "," else text.splitlines(), delimiter=delimiter
+        )
         for cell in (cell for row in rows for cell in row if cell):
             sheet.set_user_input(0, 1, 1, cell)
             if sheet.get_cell_formula(0, 1, 1) is not None or (cell.startswith(FORMULA) and not is_number(cell)):
@@ -109,6 +118,8 @@ def test_numbers_stay_numbers_below_zero_too(number: str) -> None:
     assert f",{number}," in write_csv(["a", "b", "c"], [["x", number, "y"]])
 
 
-@pytest.mark.parametrize("text", ["Ada", "AI image, high", 'an "odd" name', "a - b; c", "é", "Zürich\nBern", "", "a=b", "1;2"])
+@pytest.mark.parametrize(
+    "text", ["Ada", "AI image, high", 'an "odd" name', "a - b; c", "é", "Zürich\nBern", "", "a=b", "1;2"]
+)
 def test_what_no_spreadsheet_would_run_stays_as_it_is(text: str) -> None:
     assert as_text(text) == text
