@@ -7,7 +7,7 @@ from io import StringIO
 
 # With these a spreadsheet takes a cell for a formula; the wide forms are those of CJK keyboards.
 FORMULA = ("=", "+", "-", "@", "|", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-# Where commas are decimal points, as in German, a spreadsheet goes by semicolons: there a cell begins in the middle of our text.
+# Where a decimal has a comma, as in German, a spreadsheet goes by semicolons: a cell begins in the middle of our text.
 # It does so after a tab or a line end, too, where quotes are not taken for quotes.
 INNER = re.compile("([;\t\r\n][ \"']*)(?=[=+\\-@|\uff1d\uff0b\uff0d\uff20])")
 

@@ -1,6 +1,7 @@
 """A statement as a page to print: one file without scripts, for A4, Letter and a phone's screen.
 
-Names and receipts are put in here. The page may change and be wrong about a name one day; the JSON beside it never does.
+Names and receipts are put in here.
+The page may change and be wrong about a name one day; the JSON beside it never does.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from services.books.statements import TeamCycles
 
 NOON = timedelta(hours=12)
+PERIOD = "A cycle's number, or a date: the cycle at noon of it, in the team's zone."
 
 
 class StatementFormat(StrEnum):
@@ -32,12 +33,7 @@ class StatementFormat(StrEnum):
 
 def statement(
     team: TeamArgument,
-    period: Annotated[
-        str,
-        typer.Argument(
-            metavar="PERIOD", help="A cycle's number, or a date: the cycle at noon of it, in the team's zone."
-        ),
-    ],
+    period: Annotated[str, typer.Argument(metavar="PERIOD", help=PERIOD)],
     *,
     format_: Annotated[
         StatementFormat,
