@@ -5,7 +5,7 @@ from io import BytesIO
 from typing import Any, Literal
 
 import pytest
-from playwright.async_api import Browser, Page
+from playwright.async_api import Browser, Page, ViewportSize
 from pypdf import PdfReader
 
 from services.api.wording.statement_page import COLUMNS, PageNames, statement_page
@@ -14,7 +14,7 @@ from tests.e2e.test_page_for_everybody import findings
 from tests.unit.api.test_statement_page import told
 
 LINES = 70
-PHONE = {"width": 360, "height": 740}
+PHONE = ViewportSize(width=360, height=740)
 IN_BOTH = pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
 # What is cut off, or stands beside the screen.
 OUTSIDE = """() => [...document.querySelectorAll("td, th, caption, p, h1")].filter((element) => {
