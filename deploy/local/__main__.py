@@ -149,11 +149,12 @@ def world(stack: Stack, processes: Processes, say: Say) -> Iterator[Mapping[str,
 def shell_variables(addresses: Mapping[str, Any]) -> str:
     """The API, the first team and its tokens, for a shell to read: what the README's commands use.
 
-    `creditwell` comes last on the path, so that nobody's own Python is another one.
+    The database is a reader's: its commands ask, and change nothing. `creditwell` comes last on the path, so that
+    nobody's own Python is another one.
     """
     team = addresses["teams"][0]
     tokens = team["tokens"]
-    variables = {"API": addresses["api"], "TEAM": team["id"]} | {
+    variables = {"API": addresses["api"], "TEAM": team["id"], "CREDITWELL_DATABASE": addresses["database_reader"]} | {
         f"{role.upper()}_TOKEN": tokens[role] for role in ("member", "service", "operator")
     }
     path = f'export PATH="$PATH":{shlex.quote(str(ROOT / ".venv/bin"))}\n'

@@ -1,7 +1,5 @@
 """A month of the books as people and programs read it: the same figures as rows, JSON and CSV."""
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -10,7 +8,7 @@ from projections.books.accounts import BookAccount
 from projections.books.month import EARNED, Balances, MonthBooks
 from schemas.instants import instant
 from schemas.money import major_units
-from schemas.spreadsheets import as_text
+from schemas.spreadsheets import as_cell, csv_lines
 
 FORMAT = "creditwell revenue 1"
 FIGURES = {
@@ -166,16 +164,7 @@ def ageing_csv(books: MonthBooks) -> str:
 
 def write_csv(columns: list[str], rows: Iterable[list[str]]) -> str:
     """CSV with LF. Text that a spreadsheet would run as a formula is kept text; numbers stay numbers."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([[_cell(cell) for cell in row] for row in rows])
-    return text.getvalue()
-
-
-def _cell(text: str) -> str:
-    is_number = text.removeprefix("-").replace(".", "", 1).isdecimal() and text.isascii()
-    return text if is_number else as_text(text)
+    return csv_lines([columns, *(map(as_cell, row) for row in rows)], line_end="\n")
 
 
 def _texts(figures: Figures, currency: str) -> dict[str, str]:

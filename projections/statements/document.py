@@ -3,8 +3,6 @@
 Nobody's name is in it, so its bytes can stay for ever.
 """
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -16,7 +14,7 @@ from schemas.cycles import Cycle
 from schemas.instants import instant
 from schemas.money import major_units
 from schemas.places import Place
-from schemas.spreadsheets import as_text
+from schemas.spreadsheets import as_cell, csv_lines
 
 FORMAT = "creditwell statement 1"
 SUMS = ("opening", *GAINS, *LOSSES, "closing")
@@ -76,11 +74,8 @@ def json_of(statement: Document) -> str:
 
 def csv_of(statement: Document) -> str:
     """A statement as CSV: a line for each sum and each line of it, told apart by `section`."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_rows(statement))
-    return text.getvalue()
+    rows = ([as_cell(row.get(column)) for column in COLUMNS] for row in _rows(statement))
+    return csv_lines([COLUMNS, *rows], line_end="\n")
 
 
 def _rows(statement: Document) -> Iterator[dict[str, object]]:
@@ -88,11 +83,10 @@ def _rows(statement: Document) -> Iterator[dict[str, object]]:
         yield {"section": "balance", "what": name, **statement[name]}
     yield from _feature_rows(statement["by_feature"])
     for member in statement["by_member"]:
-        what = as_text(member["member_id"] or "")
-        yield {"section": "used_by", "what": what, "uses": member["uses"], "total": member["used"]}
+        yield {"section": "used_by", "what": member["member_id"], "uses": member["uses"], "total": member["used"]}
     for payment in statement["payments"]:
         money = {key: payment[key] for key in ("currency", "gross", "tax", "refunded", "disputed", "won_back")}
-        yield {"section": "payment", "what": as_text(payment["payment"]), "total": payment["credits"], **money}
+        yield {"section": "payment", "what": payment["payment"], "total": payment["credits"], **money}
     for late in statement["late"]:
         yield {"section": "late", "what": late["cycle"], "uses": late["entries"], "total": late["credits"]}
     for one in statement["corrections"]:
@@ -103,13 +97,10 @@ def _rows(statement: Document) -> Iterator[dict[str, object]]:
 
 def _feature_rows(features: Iterable[Document]) -> Iterator[dict[str, object]]:
     for feature in features:
-        what = as_text(feature["feature"] or "")
+        what = feature["feature"]
         for component in feature["components"]:
             shown = {key: component[key] for key in ("quantity", "unit", "uses")}
-            yield {
-                "section": "used", "what": what, "name": as_text(component["name"]), **shown,
-                "total": component["credits"],
-            }  # fmt: skip
+            yield {"section": "used", "what": what, "name": component["name"], **shown, "total": component["credits"]}
         for name, quantity in feature.get("quantities", {}).items():
             yield {"section": "used_of", "what": what, "name": name, "quantity": quantity}
         if feature["taken_back"] != "0":

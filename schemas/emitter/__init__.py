@@ -1,6 +1,6 @@
 """How a feature service reports usage: three lines, and nothing that was reported is ever lost.
 
-    emitter = Emitter(kafka="kafka:9092", source="/features/video", spool=Path("/var/spool/creditwell/0"))
+    emitter = Emitter(kafka="kafka:9092", source="/features/video", spool="/var/spool/creditwell-usage/0")
     receipt = emitter.report(team="team_42", feature="ai_video.generate", quantity="12.5", attributes={"tier": "high"})
     emitter.void(team="team_42", usage=receipt, reason="the clip was unusable")
 

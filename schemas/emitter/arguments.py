@@ -128,7 +128,7 @@ def valid_spool(spool: Path | str) -> Path:
     """The folder of the spool. Raises ValueError: it has no name, and would be whatever folder a process begins in."""
     if not str(spool).strip():
         raise ValueError(
-            "spool: it is empty; name a folder that is this process's own, such as /var/spool/creditwell/0"
+            "spool: it is empty; name a folder that is this process's own, such as /var/spool/creditwell-usage/0"
         )
     return Path(spool)
 

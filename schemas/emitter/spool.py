@@ -255,7 +255,9 @@ def lock(folder: Path) -> int:
     except BlockingIOError as error:
         holder = os.pread(file, 20, 0).decode("ascii", "replace").strip() or "another process"
         os.close(file)
-        raise SpoolInUse(f"{folder} is in use by process {holder}: give each process a folder of its own") from error
+        raise SpoolInUse(
+            f"{folder} is in use by process {holder} of this or another container: give each process a folder of its own"
+        ) from error
     os.ftruncate(file, 0)
     os.pwrite(file, str(os.getpid()).encode(), 0)
     return file

@@ -26,7 +26,9 @@ process loads only what it runs.
     showing     what commands share
 """
 
+import inspect
 import os
+import re
 import sys
 from typing import Annotated
 
@@ -112,6 +114,18 @@ app.command()(trail.trail)
 app.add_typer(topics.app, name="topics")
 app.command()(processes.demo)
 app.command(context_settings=ANYTHING, add_help_option=False)(processes.bench)
+
+
+def _let_flow(commands: typer.Typer) -> None:
+    """A paragraph of help has the width of the terminal, and not that of our lines. Each example has its own."""
+    for command in commands.registered_commands:
+        command.help = re.sub(r"(?<!\n)\n(?!\n|Example: )", " ", inspect.getdoc(command.callback) or "")
+    for group in commands.registered_groups:
+        if group.typer_instance is not None:
+            _let_flow(group.typer_instance)
+
+
+_let_flow(app)
 
 
 def main() -> None:

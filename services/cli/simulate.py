@@ -1,6 +1,5 @@
 """`creditwell simulate …`: what would have been, had something else been decided."""
 
-import csv
 import sys
 from collections import Counter
 from datetime import timedelta
@@ -150,11 +149,14 @@ def _write_json(teams: "list[Repriced]", unpriced: Counter[str]) -> None:
 
 
 def _write_csv(teams: "list[Repriced]") -> None:
-    lines = csv.writer(sys.stdout, lineterminator="\n")
-    lines.writerow(("team", *FEATURES))
-    for one in teams:
-        for feature, *credits in sorted(by_feature([one])):
-            lines.writerow((one.team_id, feature, *_compared(*credits).values()))
+    from projections.books.tables import write_csv
+
+    rows = (
+        [one.team_id, feature, *map(str, _compared(*credits).values())]
+        for one in teams
+        for feature, *credits in sorted(by_feature([one]))
+    )
+    sys.stdout.write(write_csv(["team", *FEATURES], rows))
 
 
 def _show(teams: "list[Repriced]", unpriced: Counter[str]) -> None:

@@ -202,7 +202,7 @@ VALUES: dict[ColumnType, ToText] = {
 CELLS: dict[ColumnType, ToText] = VALUES | {
     ColumnType.FLAG: lambda value: "true" if value else "false",
     ColumnType.TEXT: lambda value: as_text(str(value)),
-    ColumnType.TEXTS: _object_text,
+    ColumnType.TEXTS: lambda value: as_text(_object_text(value)),
 }
 READERS: dict[ColumnType, Callable[..., object]] = {
     ColumnType.INTEGER: int, ColumnType.CREDITS: parse_credits, ColumnType.FLAG: bool,

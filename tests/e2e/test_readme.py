@@ -58,6 +58,7 @@ def test_one_event_is_sent_and_read_back_with_the_commands_of_the_readme(world: 
     assert told["status"] == "applied"
     assert run(balance)["total"] == f"{3000 + float(told['credits']):g}"
     assert [item["type"] for item in run(activity)["items"]] == ["usage", "refill"]
+    assert run('creditwell balance "$TEAM" --json')["total"] == run(balance)["total"]
 
 
 def test_usage_is_reported_with_the_python_of_the_readme(world: LocalWorld, tmp_path: Path) -> None:

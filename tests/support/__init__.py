@@ -43,6 +43,7 @@ cosigning            a witness that cosigns notes, as C2SP has it
 packed               batches that are small in Kafka and large when they are unpacked
 topics               topics, read with another client
 top_up_simulator     sixty days of teams, banks and admins that mean no good
+containers           programs that see of each other nothing but files
 connections          several sessions of the database
 proxy                a network that fails on purpose
 changing_proxy       an HTTP proxy that changes headers as nginx does

@@ -9,6 +9,7 @@ entries     the activity in words, and everything that an entry follows from
 links       addresses that others have named
 reversals   money that went back
 statement_page   a statement as a page to print
+statement_words  what it says, in each language
 top_ups     settings of top-ups, and what is wrong with them
 usage_sums  what was used, added up
 values      JSON

@@ -13,7 +13,7 @@ from schemas.facts import ChargeRefunded, CreditsPurchased, CreditsToppedUp, Hol
 from schemas.instants import instant
 from schemas.money import major_units
 from schemas.pricing import NotPriced, RateCards
-from schemas.spreadsheets import as_text
+from schemas.spreadsheets import as_cell, as_text
 from services.api.wording.entries import line, payment_of
 from services.api.wording.links import receipt_link
 from services.api.wording.values import Json
@@ -93,4 +93,4 @@ def _money(row: ActivityRow, *, sees_receipts: bool) -> Json:
 def _cell(column: str, value: object) -> str:
     if value is None:
         return ""
-    return as_text(str(value)) if column in WRITTEN else str(value)
+    return as_text(str(value)) if column in WRITTEN else as_cell(value)

@@ -397,7 +397,6 @@ const SAID = [
   ["payment #{n}", "Zahlung #{n}"],
   ["{money} refunded so far; {spent}", "bisher {money} erstattet; {spent}"],
   ["{money} refunded so far", "bisher {money} erstattet"],
-  ["{money} of {whole}", "{money} von {whole}"],
   ["{said}: the credits are frozen until it decides; {spent}", "{said}: Die Credits sind gesperrt, bis sie entscheidet; {spent}"],
   ["{said}: the credits are frozen until it decides", "{said}: Die Credits sind gesperrt, bis sie entscheidet"],
   ["{money} disputed with the bank", "{money} bei der Bank angefochten"],
@@ -469,6 +468,8 @@ const SAID = [
   ["{n} credits are available", "verfügbar sind {n} Credits"],
   ["{member} may use {most} credits a day, of which {left} are left", "{member} darf {most} Credits am Tag verbrauchen, davon sind {left} übrig"],
   ["{member} may use {most} credits a month, of which {left} are left", "{member} darf {most} Credits im Monat verbrauchen, davon sind {left} übrig"],
+  // What fits nearly everything is the last
+  ["{money} of {whole}", "{money} von {whole}"],
 ];
 
 /**

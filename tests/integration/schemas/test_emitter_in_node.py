@@ -159,7 +159,7 @@ async def test_a_process_of_another_container_has_the_spool_for_as_long_as_it_sa
     ahead = time.time() + 3_600  # however slow this machine is, it spoke a moment ago
     os.utime(other, (ahead, ahead))
 
-    with pytest.raises(AssertionError, match="is in use by a process of another container or machine"):
+    with pytest.raises(AssertionError, match="is in use by a process of another container, machine or user"):
         await run(told(api, source, spool, "takes"))
     assert other.exists()
 

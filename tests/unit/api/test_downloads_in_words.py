@@ -14,6 +14,7 @@ from services.api.wording.downloads import COLUMNS, download_line, file_name
 from services.read_models.activity import ActivityRow
 
 NOW = datetime(2026, 11, 23, 10, 15, 30, 123456, tzinfo=UTC)
+ACTIVITY = ActivityKind.USAGE
 CATALOG = load_catalog()
 CARDS = RateCards([CATALOG.rate_card])
 RECEIPT = "https://pay.stripe.com/receipts/1"

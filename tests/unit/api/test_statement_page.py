@@ -1,5 +1,6 @@
 """A statement as people and spreadsheets see it: nothing in it is markup or a formula, and the page prints."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -20,7 +21,8 @@ from schemas.facts import (
 )
 from schemas.places import Place
 from services.api.models.statements import StatementAnswer
-from services.api.wording.statement_page import KINDS, LABELS, PageNames, statement_page
+from services.api.wording.statement_page import COLUMNS, MARKS, PageNames, statement_page
+from services.api.wording.statement_words import ENGLISH, GERMAN, WORDS, StatementWords, accepted_words
 from tests.unit.projections.history import MONTH, NOON, History
 
 SCRIPT = "<script>alert(1)</script>"
@@ -91,7 +93,7 @@ def test_whatever_stands_in_a_statement_is_text_on_the_page(text: str) -> None:
 def test_the_page_has_names_and_receipts_and_fits_paper() -> None:
     page = statement_page(told(), PageNames("Northlight", {"mem_7": "Ada"}, {"pi_1": "https://pay.stripe.com/r/1"}))
 
-    assert "<td>Ada</td>" in page
+    assert ">Ada</td>" in page
     assert '<a href="https://pay.stripe.com/r/1">Receipt</a>' in page
     assert "@page" in page
     assert "@media print" in page
@@ -106,6 +108,50 @@ def test_no_cell_of_the_csv_is_a_formula() -> None:
     assert "balance,adjusted,,,,,-10,0,-10," in text
 
 
-def test_every_line_and_every_kind_of_lot_has_words_on_the_page() -> None:
-    assert LABELS.keys() == {"opening", *GAINS, *LOSSES, "closing"}
-    assert KINDS.keys() == {*LotKind, "debt"}
+@pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
+def test_every_language_has_words_for_all_that_a_statement_may_say(words: StatementWords) -> None:
+    columns = {column.lstrip("".join(MARKS)) for table in COLUMNS.values() for column in table}
+
+    assert words.lines.keys() == {"opening", *GAINS, *LOSSES, "closing"}
+    assert words.kinds.keys() == {*LotKind, "debt"}
+    assert words.tables.keys() == COLUMNS.keys()
+    assert words.columns.keys() == columns | {"refunded", "disputed", "won_back"}
+
+
+def test_a_german_page_is_german_to_the_last_number() -> None:
+    page = statement_page(told(), PageNames("Northlight", {}, {"pi_1": "https://pay.stripe.com/r/1"}), GERMAN)
+
+    assert '<html lang="de">' in page
+    assert ">erstattet 1,19<" in page
+    assert ">5,95<" in page
+    assert ">Beleg</a>" in page
+    english = {
+        text for part in (ENGLISH.tables, ENGLISH.columns, ENGLISH.lines, ENGLISH.kinds) for text in part.values()
+    }
+    german = {text for part in (GERMAN.tables, GERMAN.columns, GERMAN.lines, GERMAN.kinds) for text in part.values()}
+    said = set(re.findall(r">([^<>]+)<", page))
+    assert said & (english - german) == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "english", "german"),
+    [
+        ("1234567.25", "1,234,567.25", "1.234.567,25"),
+        ("-1234", "-1,234", "-1.234"),
+        ("0.5", "0.5", "0,5"),
+        (7, "7", "7"),
+    ],
+)
+def test_numbers_are_written_as_the_reader_writes_them(text: object, english: str, german: str) -> None:
+    assert (ENGLISH.number(text), GERMAN.number(text)) == (english, german)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "language"),
+    [
+        ("", "en"), ("de-AT", "de"), ("en-GB,de;q=0.9", "en"), ("fr, de;q=0.5, en;q=0.4", "de"), ("DE;Q=1", "de"),
+        ("de;q=0", "en"), ("*", "en"), ("de;q=soon, fr", "en"), ("ja, *;q=0.1", "en"), (";;,=,q", "en"),
+    ],
+)  # fmt: skip
+def test_a_page_has_the_language_that_its_reader_would_rather_have(accepted: str, language: str) -> None:
+    assert accepted_words(accepted).language == language

@@ -37,6 +37,12 @@ def run(*arguments: str, **environment: str) -> Result:
     return CliRunner().invoke(app, arguments, env={"CREDITWELL_DATABASE": NOBODY_ANSWERS} | environment)
 
 
+def test_a_paragraph_of_help_has_the_width_of_the_terminal() -> None:
+    assert [name for name, command in all_commands() if re.search(r"[^\n]\n(?!\n|Example: )", command.help or "")] == []
+    text = run("verify", "--help", COLUMNS="80").stdout
+    assert "migrations made. With paths: check these proofs, or exports and archives, and" in text
+
+
 def test_a_balance_is_asked_for_without_web_framework_kafka_or_stripe() -> None:
     given = {name: value for name, value in os.environ.items() if not name.startswith("CREDITWELL_")}
     asked = subprocess.run(

@@ -167,6 +167,7 @@ export class Captures {
   /** Send what waits, once each; gives the seconds until the next try, infinite where nothing is left. */
   async #bring() {
     for (const hold of this.#waiting()) {
+      if (!this.#lock.isHeld()) return Number.POSITIVE_INFINITY; // another process took us for dead, and sends them
       if (this.#stop.signal.aborted || this.#own.has(hold)) continue;
       const work = await this.#read(hold);
       if (work === null) continue;

@@ -6,16 +6,19 @@
  * its pid counts (its namespace: each container has one), the pid, and when the process began. So a dead process holds nothing, also where
  * its pid is given out again.
  *
- * Whether a process of another container or machine lives can't be seen. It says so: it touches its name every few seconds, and the clock
+ * Whether a process of another container or machine lives can't be seen. It says so: it opens its file anew every few seconds, and the clock
  * of the disk tells how long ago that was. One that has said nothing for a while holds the folder no longer, and finds out before it goes on.
  */
 
-import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, utimesSync } from "node:fs";
+import { randomUUID } from "node:crypto";
+import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 
 const NAME = /^lock-(?<boot>[0-9a-f-]*)-(?<space>\d*)-(?<pid>\d+)-(?<began>\d+)$/;
 const BEAT_SECONDS = 5;
 const SILENT_SECONDS = 30;
+const ENDED = new Set(["Z", "X"]); // a parent that does not wait for it keeps its pid, as many a container's first process does
+const [BOOT, SPACE] = where();
 
 /** A folder that this process has. */
 export class Lock {
@@ -52,8 +55,7 @@ export class Lock {
     const since = (performance.now() - this.#beaten) / 1000;
     if (since < BEAT_SECONDS || this.#lost) return !this.#lost;
     try {
-      const now = new Date();
-      utimesSync(this.#path, now, now);
+      closeSync(openSync(this.#path, constants.O_WRONLY | constants.O_TRUNC)); // its time is the disk's, not that of our clock
       this.#beaten = performance.now();
     } catch (error) {
       this.#lost = codeOf(error) === "ENOENT"; // somebody took us for dead; a disk that fails takes nothing away
@@ -81,13 +83,13 @@ function othersIn(folder, mine) {
     const { pid, space, boot } = NAME.exec(name)?.groups ?? {};
     if (name === mine || pid === undefined) continue;
     const own = NAME.exec(mine)?.groups;
-    if (boot === own?.boot && space === own?.space) {
-      if (isAlive(name, Number(pid))) return `process ${pid}`;
-    } else {
+    const alive = boot === own?.boot && space === own?.space ? isAlive(name, Number(pid)) : null;
+    if (alive) return `process ${pid}`;
+    if (alive === null) {
       const seconds = silentSeconds(join(folder, name), now);
       if (seconds < SILENT_SECONDS) {
         const ago = Math.max(0, Math.round(seconds));
-        return `a process of another container or machine, which was there ${ago} s ago and counts for ${SILENT_SECONDS} s`;
+        return `a process of another container, machine or user, which was there ${ago} s ago and counts for ${SILENT_SECONDS} s`;
       }
     }
     rmSync(join(folder, name), { force: true });
@@ -109,8 +111,11 @@ function silentSeconds(path, now) {
 }
 
 /**
+ * Whether a process where we are lives; null where that can't be seen.
+ *
  * @param {string} name
  * @param {number} pid
+ * @returns {boolean | null}
  */
 function isAlive(name, pid) {
   try {
@@ -119,22 +124,45 @@ function isAlive(name, pid) {
     if (codeOf(error) === "ESRCH") return false; // any other error: it is there, and belongs to somebody else
   }
   // Without /proc (macOS) the pid is all there is to go by, save for our own.
-  return process.platform !== "linux" && pid !== process.pid ? true : nameOf(pid) === name;
+  if (process.platform !== "linux") return pid !== process.pid || nameOf(pid) === name;
+  const its = statOf(pid);
+  if (its === null) return null; // of another user, where /proc hides those
+  return !ENDED.has(its.state) && nameOf(pid, its.began) === name;
 }
 
-/** @param {number} pid */
-function nameOf(pid) {
+/**
+ * @param {number} pid
+ * @param {string} [began]
+ */
+function nameOf(pid, began = statOf(pid)?.began ?? "0") {
   if (process.platform !== "linux") return `lock---${pid}-${Math.round(performance.timeOrigin)}`;
-  const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
-  const space = /\d+/.exec(readlinkSync("/proc/self/ns/pid"))?.[0] ?? "";
-  let stat = "";
+  return `lock-${BOOT}-${SPACE}-${pid}-${began}`;
+}
+
+/** Which boot of which machine this is, and which namespace of pids. Where that can't be seen nobody else is taken for a neighbour. */
+function where() {
   try {
-    stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+    return [boot, /\d+/.exec(readlinkSync("/proc/self/ns/pid"))?.[0] ?? ""];
   } catch {
-    return ""; // it has ended
+    return [randomUUID(), "0"];
   }
-  // The name of the program is in parentheses, and may hold some itself; the 20th field after it is when the process began.
-  return `lock-${boot}-${space}-${pid}-${stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]}`;
+}
+
+/**
+ * How a process is and when it began; null where /proc does not show it.
+ *
+ * @param {number} pid
+ */
+function statOf(pid) {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    // The name of the program is in parentheses, and may hold some itself; the 20th field after it is when the process began.
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return { state: fields[0] ?? "", began: fields[19] ?? "" };
+  } catch {
+    return null;
+  }
 }
 
 /** @param {unknown} error */

@@ -6,7 +6,7 @@
  * its pid counts (its namespace: each container has one), the pid, and when the process began. So a dead process holds nothing, also where
  * its pid is given out again.
  *
- * Whether a process of another container or machine lives can't be seen. It says so: it touches its name every few seconds, and the clock
+ * Whether a process of another container or machine lives can't be seen. It says so: it opens its file anew every few seconds, and the clock
  * of the disk tells how long ago that was. One that has said nothing for a while holds the folder no longer, and finds out before it goes on.
  */
 /** A folder that this process has. */

@@ -18,6 +18,7 @@ from services.api.problems import problem
 from services.api.tokens import TokenRole
 from services.api.wording.downloads import statement_name
 from services.api.wording.statement_page import STYLE, PageNames, statement_page
+from services.api.wording.statement_words import StatementWords, accepted_words
 from services.books.statements import TeamCycles, find_sealed, make_statement, read_cycles, receipts_of, sealed_cycles
 from services.credits.directory import read_directory
 from services.money.payment_details import ask_receipts
@@ -63,10 +64,11 @@ async def get_statement(
     ask: AllowedRequest,
     number: Annotated[int, Path(alias="cycle", ge=-CYCLE_MAX, le=CYCLE_MAX, description="The number of the cycle.")],
     accept: Annotated[str, Header()] = "",
+    accept_language: Annotated[str, Header(description="The language of the page: English or German.")] = "",
 ) -> Response:
     """What happened to the credits in a sealed cycle: the same bytes for ever.
 
-    As JSON, as CSV, or as a page to print, by `Accept`. The page alone has names and receipts.
+    As JSON, as CSV, or as a page to print, by `Accept`. The page alone has names and receipts, and a language.
     """
     cycles = await _cycles(ask)
     try:
@@ -80,7 +82,9 @@ async def get_statement(
         statement = await make_statement(patient, cycles, sealed, cards)
     headers = {"cache-control": "no-store"}
     if "text/html" in accept:
-        return Response(await _page(ask, statement), headers=PAGE_HEADERS, media_type="text/html")
+        words = accepted_words(accept_language)
+        headers = PAGE_HEADERS | {"content-language": words.language}
+        return Response(await _page(ask, statement, words), headers=headers, media_type="text/html")
     if "text/csv" in accept:
         headers["content-disposition"] = f'attachment; filename="{statement_name(ask.team_id, number)}"'
         return Response(csv_of(statement), headers=headers, media_type="text/csv")
@@ -94,10 +98,10 @@ async def _cycles(ask: TeamRequest) -> TeamCycles:
     return cycles
 
 
-async def _page(ask: TeamRequest, statement: Document) -> str:
+async def _page(ask: TeamRequest, statement: Document, words: StatementWords) -> str:
     team = await read_directory(ask.quick_read(), ask.team_id)
     payments = [payment["payment"] for payment in statement["payments"]]
     await ask_receipts(ask.context.charges, ask.quick_read(), ask.transaction, ask.team_id, payments)
     receipts = await receipts_of(ask.quick_read(), ask.team_id, statement)
     name, members = (team.name, team.names) if team else (ask.team_id, {})
-    return statement_page(statement, PageNames(name, members, receipts))
+    return statement_page(statement, PageNames(name, members, receipts), words)
