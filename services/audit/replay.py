@@ -23,6 +23,7 @@ from schemas.credits import MicroCredits
 from schemas.facts import RATE_CARD_TEAM, Stored, UnknownFact, UsageVoided
 from schemas.places import Place
 from schemas.pricing import RateCards
+from services.audit.days import compare_days
 from services.audit.derived import AuditFinding, examine_shard, readable
 from services.audit.fence import PIN
 from services.credits.rate_cards import load_rate_cards
@@ -202,6 +203,10 @@ async def replay(
                 await examine_shard(
                     connection, shard, scope.team_id, cards=cards, audit=scope.audit,
                     differs=lambda *difference: replayed.differs(ReplayDifference(*difference)), finds=replayed.finds,
+                )  # fmt: skip
+                await compare_days(
+                    connection, shard, scope.team_id,
+                    lambda *difference: replayed.differs(ReplayDifference(*difference)),
                 )  # fmt: skip
     return replayed
 

@@ -1,0 +1,114 @@
+"""Usage by day for analysts: whatever part of it is counted, views say what decoding every use says."""
+
+from random import Random
+
+import pytest
+
+from services.audit.replay import ReplayScope, replay
+from services.read_models.days import BEHIND, COUNT, READER, count_days, make_rows
+from services.store.connect import Connection
+from tests.support.facts import planned, store, usage
+from tests.support.past import TEAM, Past, lay, project
+from tests.support.serving import connected
+
+DAILY = "SELECT * FROM analytics.usage_daily ORDER BY day, day_utc, team_id, member_id, feature, tier, source"
+DECODED = """
+    SELECT (u.occurred_at AT TIME ZONE t.zone)::date AS day, (u.occurred_at AT TIME ZONE 'UTC')::date AS day_utc,
+           u.team_id, u.member_id, u.feature, u.tier, count(*) AS uses, sum(u.quantity) AS quantity,
+           sum(u.credits) AS credits, coalesce(sum(u.credits) FILTER (WHERE u.taken_back_at IS NOT NULL), 0) AS taken_back,
+           u.source, count(u.taken_back_at) AS uses_taken_back,
+           coalesce(sum(u.quantity) FILTER (WHERE u.taken_back_at IS NOT NULL), 0) AS quantity_taken_back
+    FROM analytics.usage u JOIN teams t USING (team_id)
+    GROUP BY 1, 2, 3, 4, 5, 6, 11
+    ORDER BY day, day_utc, team_id, member_id, feature, tier, source
+"""
+HOURS = "SELECT * FROM analytics.usage_by_hour_of_day ORDER BY day, hour_of_day, team_id"
+HOURS_DECODED = """
+    SELECT (u.occurred_at AT TIME ZONE t.zone)::date AS day,
+           extract(hour FROM u.occurred_at AT TIME ZONE t.zone)::smallint AS hour_of_day, u.team_id,
+           count(*) AS uses, sum(u.credits) AS credits
+    FROM analytics.usage u JOIN teams t USING (team_id) GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+"""
+LOTS = "SELECT day_utc, team_id, feature, lot, credits FROM analytics.lots_used ORDER BY 1, 2, 3, 4"
+LOTS_BY_ENTRY = """
+    SELECT (occurred_at AT TIME ZONE 'UTC')::date, team_id, feature, lot, -sum(credits) FROM analytics.entry_lots
+    WHERE type IN ('usage', 'usage_voided') GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+"""
+ROWS = "SELECT * FROM usage_days ORDER BY shard, team_id, day, day_utc"
+PLACES = "SELECT shard, position FROM checkpoints WHERE reader = $1 ORDER BY shard"
+
+
+async def rows(connection: Connection, sql: str) -> list[tuple[object, ...]]:
+    """All of them."""
+    return [tuple(row) for row in await connection.fetch(sql)]
+
+
+async def check(connection: Connection) -> None:
+    """The views say what decoding says."""
+    assert await rows(connection, DAILY) == await rows(connection, DECODED)
+    assert await rows(connection, HOURS) == await rows(connection, HOURS_DECODED)
+
+
+@pytest.mark.parametrize("seed", [5101, 5102])
+async def test_views_say_what_every_use_says_however_much_is_counted(connection: Connection, seed: int) -> None:
+    random = Random(seed)
+    await lay(connection, Past(random).tell(400))
+    await project(connection, batch=97)
+    await check(connection)  # nobody has counted yet
+    assert await rows(connection, LOTS) == await rows(connection, LOTS_BY_ENTRY)
+
+    await make_rows(connection)
+    while await count_days(connection, random.randint(1, 60)):
+        await check(connection)
+
+    assert await connection.fetchval("SELECT count(*) FROM usage_days") > 10
+    assert sum(row["uses_taken_back"] for row in await connection.fetch(DAILY)) > 0
+    await check(connection)
+
+
+async def test_rows_follow_from_the_log_and_not_from_its_pieces_and_replay_compares_them(
+    connection: Connection,
+) -> None:
+    await lay(connection, Past(Random(5103)).tell(300))
+    await project(connection, batch=97)
+    await make_rows(connection)
+    while await count_days(connection, 7):
+        pass
+    by_pieces = await rows(connection, ROWS)
+    assert await differing(connection) == set()
+    await connection.execute("DELETE FROM usage_days")
+    await connection.execute("DELETE FROM checkpoints WHERE reader = $1", READER)
+    assert await differing(connection) == set()  # nothing is counted, and nothing is there
+    await make_rows(connection)
+    while await count_days(connection):
+        pass
+
+    assert await rows(connection, ROWS) == by_pieces
+    await connection.execute(
+        "UPDATE usage_days SET credits[1] = credits[1] + 1 WHERE ctid = (SELECT min(ctid) FROM usage_days)"
+    )
+    (changed,) = [one for one in (await replay(connection)).differences if one.table == "usage_days"]
+    assert changed.team_id == TEAM
+    await connection.execute(
+        "UPDATE usage_days SET uses_by_hour[1] = 0 WHERE ctid = (SELECT min(ctid) FROM usage_days)"
+    )
+    assert await differing(connection) == {"usage_days"}
+
+
+async def differing(connection: Connection) -> set[str]:
+    """Of this table alone: facts that were told by hand have no row of a hold."""
+    found = (await replay(connection, ReplayScope(team_id=TEAM))).differences
+    return {difference.table for difference in found} & {"usage_days"}
+
+
+async def test_who_counts_beside_another_counts_nothing_twice(database: str, connection: Connection) -> None:
+    await store(connection, *planned("team_a"), usage("team_a", "one", 3), usage("team_a", "two", 4))
+    await make_rows(connection)
+    async with connected(database) as other:
+        async with other.transaction():
+            (piece,) = await other.fetch(BEHIND, READER, 500)
+            assert await count_days(connection) == 0  # that shard is another's
+            await other.execute(COUNT, READER, *([of] for of in piece))
+        assert await count_days(connection) == 0
+    await check(connection)
+    assert await connection.fetchval("SELECT sum(uses) FROM analytics.usage_daily") == 2
