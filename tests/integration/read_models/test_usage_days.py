@@ -8,7 +8,7 @@ from services.audit.replay import ReplayScope, replay
 from services.read_models.days import BEHIND, COUNT, READER, count_days, make_rows
 from services.store.connect import Connection
 from tests.support.facts import planned, store, usage
-from tests.support.past import TEAM, Past, lay, project
+from tests.support.past import BEGIN, SHARD, TEAM, Past, lay, project
 from tests.support.serving import connected
 
 DAILY = "SELECT * FROM analytics.usage_daily ORDER BY day, day_utc, team_id, member_id, feature, tier, source"
@@ -37,6 +37,19 @@ LOTS_BY_ENTRY = """
 ROWS = "SELECT * FROM usage_days ORDER BY shard, team_id, day, day_utc"
 PLACES = "SELECT shard, position FROM checkpoints WHERE reader = $1 ORDER BY shard"
 
+# What an append does beside facts, and a past that is laid into the log lacks.
+ITS_ROW = """
+    INSERT INTO teams (shard, team_id, plan, plan_assigned_id, anchor, zone, allowance_credits, cycle, cycle_ends_at)
+    VALUES ($1, $2, 'pro', 'plan', $3, 'Europe/Berlin', 0, 0, 'infinity')
+"""
+
+
+async def told(connection: Connection, random: Random, count: int) -> None:
+    """A past of one team, in the log and folded."""
+    await connection.execute(ITS_ROW, SHARD, TEAM, BEGIN)
+    await lay(connection, Past(random).tell(count))
+    await project(connection, batch=97)
+
 
 async def rows(connection: Connection, sql: str) -> list[tuple[object, ...]]:
     """All of them."""
@@ -52,8 +65,7 @@ async def check(connection: Connection) -> None:
 @pytest.mark.parametrize("seed", [5101, 5102])
 async def test_views_say_what_every_use_says_however_much_is_counted(connection: Connection, seed: int) -> None:
     random = Random(seed)
-    await lay(connection, Past(random).tell(400))
-    await project(connection, batch=97)
+    await told(connection, random, 400)
     await check(connection)  # nobody has counted yet
     assert await rows(connection, LOTS) == await rows(connection, LOTS_BY_ENTRY)
 
@@ -69,8 +81,7 @@ async def test_views_say_what_every_use_says_however_much_is_counted(connection:
 async def test_rows_follow_from_the_log_and_not_from_its_pieces_and_replay_compares_them(
     connection: Connection,
 ) -> None:
-    await lay(connection, Past(Random(5103)).tell(300))
-    await project(connection, batch=97)
+    await told(connection, Random(5103), 300)
     await make_rows(connection)
     while await count_days(connection, 7):
         pass
