@@ -4,12 +4,16 @@ from random import Random
 
 import pytest
 
+from deploy.local.stack import Stack
 from services.audit.replay import ReplayScope, replay
-from services.read_models.days import BEHIND, COUNT, READER, count_days, make_rows
+from services.read_models.days import BEHIND, COUNT, READER, DaysDue, count_days, make_rows
+from services.runtime.health import Health
 from services.store.connect import Connection
+from services.store.halts import AGAIN_SECONDS, Halts
 from tests.support.facts import planned, store, usage
 from tests.support.past import BEGIN, SHARD, TEAM, Past, lay, project
-from tests.support.serving import connected
+from tests.support.serving import as_role, connected, serving
+from tests.support.waiting import until
 
 DAILY = "SELECT * FROM analytics.usage_daily ORDER BY day, day_utc, team_id, member_id, feature, tier, source"
 DECODED = """
@@ -123,3 +127,36 @@ async def test_who_counts_beside_another_counts_nothing_twice(database: str, con
         assert await count_days(connection) == 0
     await check(connection)
     assert await connection.fetchval("SELECT sum(uses) FROM analytics.usage_daily") == 2
+
+
+async def test_what_can_not_be_counted_halts_the_counting_and_nothing_else(connection: Connection) -> None:
+    await store(connection, *planned("team_a"), usage("team_a", "one", 3))
+    await connection.execute("UPDATE teams SET zone = 'Mars/Olympus_Mons'")
+    health = Health("refill")
+    days = DaysDue(Halts("days", health))
+
+    await days.count_when_due(connection)
+
+    (halted,) = await connection.fetch("SELECT name, why FROM halted WHERE work = 'days'")
+    assert "Mars/Olympus_Mons" in halted["why"]
+    assert await rows(connection, ROWS) == []
+    await connection.execute("UPDATE teams SET zone = 'UTC'")
+    now = health.now
+    health.now = lambda: now() + AGAIN_SECONDS
+    days.due_at = float("-inf")
+    await days.count_when_due(connection)
+    assert await connection.fetchval("SELECT uses FROM usage_days") == [1]
+    assert await connection.fetch("SELECT FROM halted") == []
+
+
+async def test_the_refill_worker_counts_as_the_role_that_it_has(
+    stack: Stack, database: str, connection: Connection
+) -> None:
+    await store(connection, *planned("team_a"), usage("team_a", "one", 3))
+    environment = {"CREDITWELL_KAFKA": stack.kafka, "CREDITWELL_DATABASE": as_role(database, "worker")}
+
+    async with serving("refill", environment):
+        await until(lambda: connection.fetchval("SELECT uses FROM usage_days"))
+
+    assert await connection.fetchval("SELECT sum(facts_behind) FROM analytics.freshness WHERE reader = 'days'") == 0
+    await check(connection)
