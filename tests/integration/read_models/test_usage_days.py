@@ -109,6 +109,13 @@ async def test_rows_follow_from_the_log_and_not_from_its_pieces_and_replay_compa
     )
     assert await differing(connection) == {"usage_days"}
 
+    await connection.execute(f"""
+        ALTER TABLE facts DISABLE TRIGGER ALL;
+        UPDATE facts SET body = 'no JSON' WHERE position = (SELECT max(position) FROM facts WHERE type = 'usage.recorded.v1' AND shard = {SHARD});
+        ALTER TABLE facts ENABLE TRIGGER ALL;
+    """)
+    assert await differing(connection) == {"usage_days"}  # and replay goes on, which names the fact
+
 
 async def differing(connection: Connection) -> set[str]:
     """Of this table alone: facts that were told by hand have no row of a hold."""
