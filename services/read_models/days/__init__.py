@@ -109,7 +109,8 @@ async def count_days(connection: Connection, facts_of_a_shard: int = FACTS_OF_A_
             return 0
         shards, lows, highs = (list(column) for column in zip(*behind, strict=True))
         await connection.execute(COUNT, READER, shards, lows, highs)
-    return sum(highs) - sum(lows)
+    counted: int = sum(highs) - sum(lows)
+    return counted
 
 
 async def make_rows(connection: Connection) -> None:
