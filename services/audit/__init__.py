@@ -17,6 +17,7 @@ walk          one shard, from its beginning: pure
 replay        the log folded anew, against the live projections
 derived       the tables that move with an append, against the log
 expected      what these tables must hold: pure
+days          days of usage that are counted for analysts, against the log
 follows       whether facts follow from facts: pure
 follows_money   the same for payments and charges
 follows_people  and for what people decide: alone, or by two

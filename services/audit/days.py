@@ -58,11 +58,11 @@ async def compare_days(connection: Connection, shard: int, team_id: str | None, 
     """Say where rows of a shard, or of one team, are not what the log gives."""
     try:
         async with connection.transaction():
-            found = await connection.fetch(DIFFERENCES, shard, team_id, READER)
+            rows = await connection.fetch(DIFFERENCES, shard, team_id, READER)
     except asyncpg.DataError as wrong:  # a body that nobody can read, which is told by whoever folds it
         differs(team_id or "every team", "usage_days", f"shard {shard}", "what the log gives", "readable", str(wrong))
         return
-    for row in found:
+    for row in rows:
         differs(
             row["team_id"], "usage_days", row["name"], "uses, quantity and credits",
             row["should"] or "nothing", row["has"] or "missing",
