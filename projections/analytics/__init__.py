@@ -6,9 +6,9 @@ column's: so the database, docs/analytics.md and dbt all say the same.
 In the SQL, `:activity`, `:balance`, `:lots` and `:usage` are the rows of the live version of a projection, and
 `:projector` is the reader that stands at them. `:activity_rows` and `:activity_runs` are the tables behind the first,
 `:run_span` is how far a run reaches. `:sales` are the payments that brought credits, `:priced` the headings and units
-of features, `:minor_units` how many of them a unit of `currency` has. `:counted` is usage by day as `usage_days` has it,
-with the rest of the log, which is `:not_counted`. All of it is plain SQL after that. `OFFSET 0` has a
-body parsed once for a row, however many of its members are asked for, and not at all where none is.
+of features, `:minor_units` how many of them a unit of `currency` has. `:counted` is usage by day as `usage_days` has
+it, with the rest of the log, which is `:not_counted`. All of it is plain SQL after that. `OFFSET 0` has a body parsed
+once for a row, however many of its members are asked for, and not at all where none is.
 """
 
 import re
