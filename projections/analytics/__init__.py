@@ -6,8 +6,9 @@ column's: so the database, docs/analytics.md and dbt all say the same.
 In the SQL, `:activity`, `:balance`, `:lots` and `:usage` are the rows of the live version of a projection, and
 `:projector` is the reader that stands at them. `:activity_rows` and `:activity_runs` are the tables behind the first,
 `:run_span` is how far a run reaches. `:sales` are the payments that brought credits, `:priced` the headings and units
-of features, `:minor_units` how many of them a unit of `currency` has. All of it is plain SQL after that. `OFFSET 0` has
-a body parsed once for a row, however many of its members are asked for, and not at all where none is.
+of features, `:minor_units` how many of them a unit of `currency` has. `:counted` is usage by day as `usage_days` has
+it, with the rest of the log, which is `:not_counted`. All of it is plain SQL after that. `OFFSET 0` has a body parsed
+once for a row, however many of its members are asked for, and not at all where none is.
 """
 
 import re
@@ -76,7 +77,8 @@ def view_sql(view: View, versions: Mapping[str, int], shard_of_rate_cards: int) 
         "minor_units": _minor_units(), "projector": live("'projector_v0'"), "rate_card_shard": str(shard_of_rate_cards),
         "run_span": str(RUN_SPAN_MAX),
     }  # fmt: skip
-    meanings["priced"] = _filled(_no_view("priced"), meanings)
+    for query in ("priced", "not_counted", "counted"):
+        meanings[query] = _filled(_no_view(query), meanings)
     return _filled(view.sql, meanings)
 
 

@@ -47,6 +47,32 @@ CROSS JOIN LATERAL generate_series(1, coalesce(array_length(a.paid, 1), 0), 2) A
 LEFT JOIN :lots l ON l.shard = a.shard AND l.team_id = a.team_id AND l.lot = a.paid[i.at]
 LEFT JOIN :sales s ON s.shard = a.shard AND s.position = a.paid[i.at];
 
+-- How many credits of a lot each feature used on a day, less what was taken back: quick over all teams and years.
+CREATE VIEW analytics.lots_used AS
+SELECT
+    e.day_utc, -- The day of the work in UTC.
+    e.team_id, -- Whose balance changed.
+    e.feature, -- What was used.
+    e.shard || ':' || nullif(e.lot, 0) AS lot, -- The lot; null for debt, which no lot paid.
+    sum(e.credits) * 0.000001 AS credits -- What it paid; negative where it got back more.
+FROM (
+    SELECT r.shard, r.team_id, r.lot, r.features[one.feature] AS feature, one.day_utc, one.credits
+    FROM :activity_runs r
+    CROSS JOIN LATERAL (
+        SELECT e.feature, (e.occurred_at AT TIME ZONE 'UTC')::date AS day_utc, sum(e.credits) AS credits
+        FROM (SELECT unnest(r.of_feature) AS feature, unnest(r.occurred) AS occurred_at, unnest(r.credits) AS credits) e
+        GROUP BY 1, 2
+    ) one
+    UNION ALL
+    SELECT
+        a.shard, a.team_id, a.paid[i.at], a.feature, (a.occurred_at AT TIME ZONE 'UTC')::date,
+        CASE a.kind WHEN 'usage_voided' THEN -a.paid[i.at + 1] ELSE a.paid[i.at + 1] END
+    FROM :activity_rows a
+    CROSS JOIN LATERAL generate_series(1, coalesce(array_length(a.paid, 1), 0), 2) AS i (at)
+    WHERE a.kind IN ('usage', 'usage_voided')
+) e
+GROUP BY e.day_utc, e.team_id, e.feature, e.shard, e.lot;
+
 -- Credits that a team gained at once, and what became of them: gained = used + expired + went_back + remaining.
 CREATE VIEW analytics.lots AS
 SELECT

@@ -78,7 +78,7 @@ WHERE c.shard = :rate_card_shard AND c.team_id = 'creditwell' AND c.type = 'rate
 -- How far each reader of the log is.
 CREATE VIEW analytics.freshness AS
 SELECT
-    CASE c.reader WHEN :projector THEN 'projector' ELSE c.reader END AS reader, -- projector feeds the balances and activity, relay the topics.
+    CASE c.reader WHEN :projector THEN 'projector' ELSE c.reader END AS reader, -- projector feeds the balances and activity, relay the topics, days what is counted by day.
     sum(greatest(h.next - 1 - c.position, 0)) AS facts_behind, -- Facts that it has not finished yet.
     coalesce(extract(epoch FROM now() - min(f.recorded_at)), 0) AS seconds_behind -- The age of the oldest of them; 0 when there is none.
 FROM checkpoints c

@@ -38,23 +38,43 @@ LEFT JOIN voided_usages v ON v.shard = f.shard AND v.team_id = f.team_id AND v.u
 LEFT JOIN facts w ON w.shard = v.shard AND w.position = v.void_position
 WHERE f.type IN ('usage.recorded.v1', 'hold.captured.v1');
 
--- Uses by team, member, feature, tier and day. Every use is decoded for it: name a team or days where the log is long.
+-- Uses by team, member, feature, tier, source and day: counted a minute behind the log, and exact, for the rest of it is decoded.
 CREATE VIEW analytics.usage_daily AS
 SELECT
-    (u.occurred_at AT TIME ZONE t.zone)::date AS day, -- The day of the work in the team's zone.
-    (u.occurred_at AT TIME ZONE 'UTC')::date AS day_utc, -- The day of the work in UTC.
+    u.day, -- The day of the work in the team's zone.
+    u.day_utc, -- The day of the work in UTC.
     u.team_id, -- Whose credits paid.
     u.member_id, -- Who did the work; null where no member is named.
     u.feature, -- What was used.
     u.tier, -- The attribute tier.
-    count(*) AS uses, -- How many uses, those taken back among them.
+    sum(u.uses) AS uses, -- How many uses, those taken back among them.
     sum(u.quantity) AS quantity, -- How much was used, in units of the feature.
-    sum(u.credits) AS credits, -- What they cost, those taken back among them.
-    coalesce(sum(u.credits) FILTER (WHERE u.taken_back_at IS NOT NULL), 0) AS taken_back -- Credits of them that were taken back.
-FROM analytics.usage u JOIN teams t USING (team_id)
-GROUP BY 1, 2, 3, 4, 5, 6;
+    sum(u.credits) * 0.000001 AS credits, -- What they cost, those taken back among them.
+    sum(u.credits_back) * 0.000001 AS taken_back, -- Credits of them that were taken back.
+    u.source, -- The feature service that reported them.
+    sum(u.uses_back) AS uses_taken_back, -- How many of them were taken back.
+    sum(u.quantity_back) AS quantity_taken_back -- How much of the quantity was taken back.
+FROM (:counted) u
+GROUP BY u.day, u.day_utc, u.team_id, u.member_id, u.feature, u.tier, u.source;
 
--- Uses by team, member, feature, tier and hour. Every use is decoded for it, as for usage_daily.
+-- Uses by team, day and hour of the day, as the clock of the team's zone shows it: counted as usage_daily is.
+CREATE VIEW analytics.usage_by_hour_of_day AS
+SELECT
+    u.day, -- The day of the work in the team's zone.
+    u.hour_of_day, -- The hour of that day, from 0.
+    u.team_id, -- Whose credits paid.
+    sum(u.uses) AS uses, -- How many uses, those taken back among them.
+    sum(u.credits) * 0.000001 AS credits -- What they cost, those taken back among them.
+FROM (
+    SELECT d.day, d.team_id, c.*
+    FROM usage_days d
+    CROSS JOIN LATERAL unnest(d.hours, d.uses_by_hour, d.credits_by_hour) AS c (hour_of_day, uses, credits)
+    UNION ALL
+    SELECT r.local::date, r.team_id, extract(hour FROM r.local)::smallint, 1, (r.said ->> 'credits')::bigint FROM (:not_counted) r
+) u
+GROUP BY u.day, u.hour_of_day, u.team_id;
+
+-- Uses by team, member, feature, tier and hour. Every use is decoded for it: name a team or hours where the log is long.
 CREATE VIEW analytics.usage_hourly AS
 SELECT
     date_trunc('hour', u.occurred_at, 'UTC') AS hour, -- The beginning of the hour of the work.

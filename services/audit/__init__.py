@@ -18,6 +18,7 @@ replay        the log folded anew, against the live projections, shard by shard
 replays       what it is made of; on all cores, and after a kill
 derived       the tables that move with an append, against the log
 expected      what these tables must hold: pure
+days          days of usage that are counted for analysts, against the log
 follows       whether facts follow from facts: pure
 follows_money   the same for payments and charges
 follows_people  and for what people decide: alone, or by two

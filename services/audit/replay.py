@@ -14,6 +14,7 @@ from projections import usage_by_attribute
 from projections.versions import live
 from schemas.facts import RATE_CARD_TEAM, Stored
 from schemas.pricing import RateCards
+from services.audit.days import compare_days
 from services.audit.derived import UNFOLDABLE, AuditFinding, examine_shard
 from services.audit.fence import PIN
 from services.audit.replays.comparing import compare_activity, compare_rows_of_teams, compare_sums
@@ -79,6 +80,10 @@ async def replay_shard(connection: Connection, shard: int, stop: int, scope: Rep
                     connection, shard, scope.team_id,
                     cards=await _rate_cards(connection, replayed) if scope.audit else None, audit=scope.audit,
                     differs=lambda *difference: replayed.differs(ReplayDifference(*difference)), finds=replayed.finds,
+                )  # fmt: skip
+                await compare_days(
+                    connection, shard, scope.team_id,
+                    lambda *difference: replayed.differs(ReplayDifference(*difference)),
                 )  # fmt: skip
     except DAMAGED as damaged:
         replayed.finds(AuditFinding("", f"shard {shard}", f"{UNREADABLE} PostgreSQL says: {damaged}"))

@@ -1,6 +1,6 @@
 """The refill worker: what the calendar brings.
 
-Included credits for a new cycle, the end of lots and holds, sealed cycles.
+Included credits for a new cycle, the end of lots and holds, sealed cycles; and usage by day, counted for analysts.
 
 It is a convenience, not a condition: whoever appends a fact of a team brings the team's due refills along, and balances
 are read as of an instant. The worker does the same for teams that nobody touches, so that they too see their credits
@@ -23,6 +23,7 @@ from services.credits.holds.settlement import expire_holds
 from services.credits.sealing import passed_at, seal, teams_to_seal
 from services.credits.store_watch import StoreWatch
 from services.read_models.balances import read_balance
+from services.read_models.days import DaysDue
 from services.read_models.versions import live_versions
 from services.runtime.clock import Clock, pause, system_clock
 from services.runtime.crashpoints import crashpoint
@@ -81,6 +82,7 @@ class Halted(NamedTuple):
     expiry: Halts
     holds: Halts
     sealing: Halts
+    days: Halts
 
 
 async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
@@ -112,6 +114,7 @@ async def _work(
     halted = Halted(*(Halts(work, health) for work in Halted._fields))
     for halts in halted:
         await halts.begin(connection)
+    days = DaysDue(halted.days)
     while not stop.is_set():
         await watch.look_when_due(connection)
         busy = await refill_due(connection, halted.refill)
@@ -119,6 +122,7 @@ async def _work(
         if monotonic() - sealed >= SEAL_SECONDS:
             sealed = monotonic()
             busy += await seal_due(connection, grace, halted.sealing)
+        await days.count_when_due(connection)
         health.lag("refill", busy)
         health.beat("refill")
         if not busy:

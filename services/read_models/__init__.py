@@ -6,6 +6,7 @@
     flow            credits and money that flow, counted for dashboards
     states          rows of `balance`, `lots` and `usage`
     attributes      rows of `usage_attributes`, where usage is counted by some
+    days            rows of `usage_days`, counted for analysts behind the log
     activity_rows   entries of the activity, a row to each
     activity_runs   runs of plain usage, many entries to a row
     snapshots       rows of `balance_snapshots`, by which balances of the past are found

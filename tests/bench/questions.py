@@ -14,6 +14,7 @@ from deploy.local.world import LocalWorld, connected
 from schemas.credits import MICRO
 from schemas.facts import AnyFact, CreditsPurchased, CreditsToppedUp, NewFact, TopUpRequested
 from services.read_models.balances import PROJECTOR
+from services.read_models.days import count_days, make_rows
 from services.store.append import append
 from services.store.connect import Connection
 from tests.bench.ground import SETTLE, Ground
@@ -51,8 +52,12 @@ async def ask_all(ground: Ground, world: LocalWorld, teams: Sequence[BenchTeam],
         await world.serve("projector")
         await catch_up(world, owner, PROJECTOR)
         await ground.stop("projector")
+        await make_rows(owner)
+        while await count_days(owner):
+            pass
         await owner.execute("VACUUM (ANALYZE)")
         await owner.execute(SETTLE)
+    await world.serve("refill")  # which counts, in the end, what is stored meanwhile
     result.alone_ms = await visible_latency(ground, world, teams, probes)
     async with _analyst(world) as analyst:
         asking = asyncio.create_task(_ask_on(analyst, result.seconds))
@@ -62,6 +67,7 @@ async def ask_all(ground: Ground, world: LocalWorld, teams: Sequence[BenchTeam],
             asking.cancel()
             await asyncio.wait({asking})
         await _ask(analyst, result.seconds, [name for name in questions() if name not in result.seconds])
+    await ground.stop("refill")
     return result
 
 

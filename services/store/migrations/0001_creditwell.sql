@@ -226,6 +226,32 @@ CREATE TABLE voided_usages (
 );
 COMMENT ON TABLE voided_usages IS 'Each usage is taken back once at most.';
 
+-- Usage as analysts count it, decoded once: a row for a team and a day, arrays for what was used on it. The log up to the
+-- checkpoint of the reader `days` is in it; views decode the rest. Each part of the log is counted once, and never again:
+-- what is taken back later is looked up by whoever asks.
+CREATE TABLE usage_days (
+    shard smallint NOT NULL,
+    team_id text COLLATE "C" NOT NULL,
+    day date NOT NULL,
+    day_utc date NOT NULL,
+    members text [] COLLATE "C" NOT NULL,
+    features text [] COLLATE "C" NOT NULL,
+    tiers text [] COLLATE "C" NOT NULL,
+    sources text [] COLLATE "C" NOT NULL,
+    uses bigint [] NOT NULL,
+    quantities numeric [] NOT NULL,
+    credits bigint [] NOT NULL,
+    hours smallint [] NOT NULL,
+    uses_by_hour bigint [] NOT NULL,
+    credits_by_hour bigint [] NOT NULL,
+    PRIMARY KEY (shard, team_id, day, day_utc)
+);
+COMMENT ON TABLE usage_days IS 'What each team used on each day, for analysts: counted from the log up to the checkpoint of the reader days.';
+COMMENT ON COLUMN usage_days.day IS 'Of the work, in the team''s zone; it is one key with day_utc.';
+COMMENT ON COLUMN usage_days.members IS 'An element for each member, feature, tier and source, in this order, as in the next six columns.';
+COMMENT ON COLUMN usage_days.credits IS 'In micro-credits.';
+COMMENT ON COLUMN usage_days.hours IS 'Hours of the day in the team''s zone, ascending, each with its uses and micro-credits.';
+
 -- What goes wrong for one team while it goes on for all others. Written by whoever halted, deleted when it went well.
 CREATE TABLE halted (
     work text COLLATE "C" NOT NULL,
@@ -457,7 +483,9 @@ CREATE SCHEMA analytics;
 COMMENT ON SCHEMA analytics IS 'Usage, credits and money in views for analysts; docs/analytics.md has questions with their SQL.';
 GRANT USAGE ON SCHEMA analytics TO creditwell_analyst, creditwell_reader;
 GRANT USAGE, CREATE ON SCHEMA analytics TO creditwell_projector;
-GRANT SELECT ON voided_usages TO creditwell_projector;
+GRANT SELECT ON voided_usages, usage_days TO creditwell_projector;
+GRANT SELECT, INSERT, UPDATE ON usage_days TO creditwell_worker;
+GRANT SELECT ON usage_days TO creditwell_reader;
 GRANT SELECT (refused_at, reason, source) ON refused TO creditwell_projector;
 
 -- The signer: sees the chain and not what is in it.
@@ -481,7 +509,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION keep_teams_apart IS 'Called for each table with a column team_id: the API sees one team at a time, that of the setting creditwell.team.';
 
-SELECT keep_teams_apart(of_teams) FROM unnest('{facts,teams,refused,refused_bytes,repeats,voided_usages}'::regclass[]) AS of_teams;
+SELECT keep_teams_apart(of_teams) FROM unnest('{facts,teams,refused,refused_bytes,repeats,voided_usages,usage_days}'::regclass[]) AS of_teams;
 
 -- What features cost is nobody's secret: whoever speaks for a team may read the rate cards.
 CREATE POLICY rate_cards ON facts FOR SELECT TO creditwell_api
