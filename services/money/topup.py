@@ -93,20 +93,16 @@ async def _serve(settings: Settings, worker: "Worker", stop: asyncio.Event) -> N
             keep_going(
                 "the database",
                 lambda: work_on_inbox(worker.pool, worker.charging.charges, stop, worker.health),
-                stop,
-                worker.health,
-                away=RETRYABLE,
+                stop, worker.health, away=RETRYABLE,
             ),
             keep_going(
                 "the database",
                 lambda: keep_reconciled(
                     worker.pool, worker.charging.charges, worker.catalog, stop, worker.health, news_kept=news_kept
                 ),
-                stop,
-                worker.health,
-                away=RETRYABLE,
+                stop, worker.health, away=RETRYABLE,
             ),
-        )
+        )  # fmt: skip
         worker.finish()
 
 
