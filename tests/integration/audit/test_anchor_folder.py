@@ -43,9 +43,9 @@ async def signing(settings: Settings) -> AsyncIterator[Health]:
 
 async def signed(connection: Connection, number: int) -> None:
     """Something happens, and is signed."""
+    before = await connection.fetchval("SELECT max(last) FROM signed_shards") or 0
     await use(connection, number)
     await publish(connection)
-    before = await connection.fetchval("SELECT last FROM signed_shards ORDER BY last DESC LIMIT 1") or 0
 
     async def grown() -> bool:
         return (await connection.fetchval("SELECT max(last) FROM signed_shards") or 0) > before
