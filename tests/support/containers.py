@@ -13,10 +13,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.waiting import until_in_a_thread
+
 ROOT = Path(__file__).parents[2]
 UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc", "--uts", "--ipc", "--kill-child")
 # The first process of many a container waits for nobody: who is killed below it keeps its pid for as long as it lives.
-FIRST = 'exec 3<&0; "$@" <&3 & echo $!; exec sleep infinity'
+# The program's own process says its pid before it becomes the program, so that nothing is said before it.
+FIRST = """exec 3<&0; sh -c 'echo $$; exec "$@"' sh "$@" <&3 & exec sleep infinity"""
 
 
 class Container:
@@ -28,19 +31,32 @@ class Container:
         self.pid = pid
 
     def kill(self) -> None:
-        """End the program by SIGKILL, from within; the container goes on."""
+        """End the program by SIGKILL, from within, and wait until it is dead; the container goes on."""
+        (program,) = self._first().children()
         self.run("kill", "-KILL", str(self.pid))
+        until_in_a_thread(lambda: _is_dead(program), what="what was killed is dead")
 
     def run(self, *command: str, told: str = "") -> subprocess.CompletedProcess[str]:
         """Another program in the same container."""
-        (first,) = psutil.Process(self.process.pid).children()
-        entered = ("nsenter", "--target", str(first.pid), "--pid", "--mount", "--uts", "--ipc", *command)
+        entered = ("nsenter", "--target", str(self._first().pid), "--pid", "--mount", "--uts", "--ipc", *command)
         return subprocess.run(entered, input=told, capture_output=True, text=True, check=False, cwd=ROOT)
 
     def line(self) -> str:
         """What the program says next."""
         assert self.process.stdout is not None
         return self.process.stdout.readline().rstrip("\n")
+
+    def _first(self) -> psutil.Process:
+        (first,) = psutil.Process(self.process.pid).children()
+        return first
+
+
+def _is_dead(program: psutil.Process) -> bool:
+    """None of its threads runs any more: only then are its files closed, and its locks gone."""
+    try:
+        return program.status() == psutil.STATUS_ZOMBIE and program.num_threads() == 1
+    except psutil.NoSuchProcess:
+        return True
 
 
 @contextmanager
@@ -83,7 +99,8 @@ def _refusal() -> str | None:
     if sys.platform != "linux":
         return "Linux alone has them"
     try:
-        done = subprocess.run([*UNSHARE, "true"], capture_output=True, text=True, check=False)
+        tools = ("setpriv", "--bounding-set=-all", "nsenter", "--version")
+        done = subprocess.run([*UNSHARE, *tools], capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
         return str(error)
     return None if done.returncode == 0 else done.stderr.strip()
