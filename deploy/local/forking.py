@@ -55,6 +55,8 @@ def main(control: socket.socket) -> None:
     openapi_document()  # or every API makes it anew
     gc.collect()
     gc.freeze()  # or every search for garbage in a child makes a copy of all that it shares with us
+    # Whom a shell has put into the background ignores it, and so would every child that is told to stop.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     line = serve(control)
     if line is not None and (request := receive_request(line)) is not None:
         become(request)
