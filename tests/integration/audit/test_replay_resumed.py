@@ -33,8 +33,9 @@ from services.store.shards import SHARDS, shard_of
 from tests.conftest import a_database
 from tests.support.facts import granted, new
 from tests.support.holds import wait_for_locks
-from tests.support.honest import Honest, project
+from tests.support.honest import Honest, project, report
 from tests.support.serving import as_role, connected, run, start
+from tests.support.usage import reported
 from tests.support.waiting import PATIENCE_SECONDS, until
 
 AUDIT = ReplayScope(audit=True)
@@ -65,6 +66,7 @@ async def laid(stack: Stack, template: str) -> AsyncIterator[str]:
         async with connected(url) as connection:
             history = Honest(connection, Random(42), TEAMS)
             await history.begin()
+            await report(connection, [reported(team, f"first-{team}") for team in TEAMS])  # whatever the dice say
             await history.go_on(200)
         yield url
 
