@@ -44,6 +44,7 @@ TRACES = """
 IN_A_FACT = "SELECT count(*) FROM facts WHERE position(convert_to($1, 'UTF8') IN body) > 0"
 DONE = {"top-up", "stripe PaymentIntent.create", "stripe PaymentIntent.confirm", "notice"}
 LINKED = {"record usage", "publish facts"}
+WRITTEN_DOWN = "SELECT state = 'delivered' FROM notices WHERE notice_id = $1"
 CLAIMED = "SELECT count(*) = 64 FROM checkpoints WHERE reader = 'notices' AND owner <> ''"
 
 
@@ -107,6 +108,7 @@ async def test_a_trace_and_the_id_of_a_request_go_from_a_usage_to_its_charge_and
                 return collector.of_trace(TRACE_ID) >= DONE and collector.linked_to(TRACE_ID) >= LINKED
 
             low = await until(told)
+            await until(lambda: connection.fetchval(WRITTEN_DOWN, low))
             await until(published)
             await until(collected, what=f"{DONE} and {LINKED} are at the collector")
         reader.close()
