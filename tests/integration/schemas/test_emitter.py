@@ -31,7 +31,7 @@ from schemas.emitter import Emitter, InvalidReport, Receipt
 from schemas.emitter.ids import uuid7s
 from schemas.emitter.spool import SpoolClosed, SpoolFull, SpoolInUse
 from schemas.usage import UsageVoidReported, parse_usage
-from tests.support.waiting import until_in_a_thread
+from tests.support.waiting import PATIENCE_SECONDS, until_in_a_thread
 
 ROOT = Path(__file__).parents[3]
 SOURCE = "/features/video"
@@ -473,7 +473,8 @@ async def test_coroutines_report_flush_and_close_without_blocking_their_loop(sta
     options = {"metadata_max_age_ms": 500, "request_timeout_ms": 1_000}
     async with Emitter(kafka=stack.kafka, source=SOURCE, spool=spool, topic=topic, kafka_options=options) as emitter:
         report(emitter)
-        flushed = asyncio.create_task(emitter.flush_async(60))
+        # As long as the two that are waited for below may take, and once more.
+        flushed = asyncio.create_task(emitter.flush_async(3 * PATIENCE_SECONDS))
         await asyncio.to_thread(until_in_a_thread, lambda: emitter.metrics().trouble is not None)
         assert not flushed.done()
         # What the flush waits for is made by the loop that it would block.
