@@ -169,6 +169,7 @@ async def test_a_page_that_cannot_be_shown(running: Api, browser: Browser, size:
         await visit.page.goto(visit.link())
         await expect(visit.page.locator("credit-activity")).to_contain_text("Der Verlauf konnte nicht geladen werden.")
         await expect(visit.page.locator("usage-chart")).to_contain_text("Das Diagramm konnte nicht geladen werden.")
+        await expect(visit.page.locator("h1")).to_be_visible()  # until then the page waits for answers, unseen
         await looked_at(visit.page, "nothing answers")
 
         await visit.page.unroute("**/v1/**")
