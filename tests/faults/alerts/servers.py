@@ -5,6 +5,8 @@ import signal
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+from services.audit.anchors import anchors_in, begin_folder
+from services.store.lives import LOG
 from tests.faults.alerts.stage import RECORDERS, SOON_SECONDS, Stage, folder_of_anchors
 from tests.faults.alerts.table import fires
 from tests.faults.matrix import empty_database
@@ -79,15 +81,16 @@ async def went_back(stage: Stage) -> AsyncIterator[None]:
 
 async def another_proof(stage: Stage) -> None:
     """A new folder of anchors, and a witness that does not know what was lost."""
-    stage.stands("Give the signer a new, empty folder of anchors, and keep the old one")
+    stage.stands("Give the signer a new folder of anchors, empty but for the file")
     folder = folder_of_anchors(stage)
     await stage.stop("signer")
     folder.rename(folder.with_name("anchors-of-before"))
     folder.mkdir()
+    begin_folder(folder, await stage.fetchval(LOG))
     stage.witness.cosigned.clear()
     await stage.start("signer")
 
     async def is_anchored() -> bool:
-        return any(folder.iterdir())
+        return bool(anchors_in(folder))
 
     await until(is_anchored, what="the log is anchored again")
