@@ -125,9 +125,11 @@ async def check_looked(connection: "Connection") -> None:
     Raises:
         StoreUnchecked: nobody has looked in this life at what was published.
     """
+    stands = await read_standing(connection)
+    if stands.life is Life.SAME and stands.looked:
+        return
     await check_life(connection)
-    if not (await read_standing(connection)).looked:
-        raise StoreUnchecked(UNLOOKED)
+    raise StoreUnchecked(UNLOOKED)
 
 
 async def admit(connection: "Connection", how: str, by: str | None = None) -> int | None:
