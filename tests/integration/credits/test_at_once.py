@@ -283,7 +283,7 @@ async def test_in_a_log_that_has_gone_back_and_where_an_argument_is_missing_noth
     async def call(**decided: Any) -> Any:
         return await api.fetchrow(
             PLACE, shard_of(TEAM), TEAM, "svc", "POST", "k", b"sha", *decided.values(),
-            "h", None, fact.credits, fact.expires_at, HOLDS, "hold:h", fact.type, fact.body(), None, 201, b"", b"",
+            "h", None, fact.credits, fact.expires_at, HOLDS, "hold:h", fact.type, fact.body(), None, None, 201, b"", b"",
         )  # fmt: skip
 
     async with connected(as_role(desk.world.database, "api")) as api:
