@@ -1,9 +1,9 @@
 """Around every request: an id, a limit on its body, what may not be in an address, how long it took, a line in the log.
 
 What anybody logs while a request is answered has its id: the caller's own, which goes with what comes of the request
-(docs/tracing.md), or ours, which does not. So has the line about it: route, status, milliseconds to
-the end of the answer, the caller's role, and his team as the beginning of a hash. Probes of health that went well are
-left out. `CREDITWELL_LOG_LEVELS=access=warning` leaves only those that failed by our fault.
+(docs/tracing.md), or ours, which does not. So has the line about it: route, status, milliseconds to the end of the
+answer, the caller's role, and his team as the beginning of a hash. Probes of health that went well are left out.
+`CREDITWELL_LOG_LEVELS=access=warning` leaves only those that failed by our fault.
 """
 
 from hashlib import sha256

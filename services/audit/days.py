@@ -10,6 +10,8 @@ import asyncpg
 from services.read_models.days import READER
 from services.store.connect import Connection
 
+PAGE = 5_000
+
 Differs = Callable[[str, str, str, str, object, object], None]  # team, table, row, column, should be, is
 
 # Each as text: what it is of, and its uses, quantity and credits.
@@ -58,12 +60,10 @@ async def compare_days(connection: Connection, shard: int, team_id: str | None, 
     """Say where rows of a shard, or of one team, are not what the log gives."""
     try:
         async with connection.transaction():
-            rows = await connection.fetch(DIFFERENCES, shard, team_id, READER)
+            async for row in connection.cursor(DIFFERENCES, shard, team_id, READER, prefetch=PAGE):
+                differs(
+                    row["team_id"], "usage_days", row["name"], "uses, quantity and credits",
+                    row["should"] or "nothing", row["has"] or "missing",
+                )  # fmt: skip
     except asyncpg.DataError as wrong:  # a body that nobody can read, which is told by whoever folds it
         differs(team_id or "every team", "usage_days", f"shard {shard}", "what the log gives", "readable", str(wrong))
-        return
-    for row in rows:
-        differs(
-            row["team_id"], "usage_days", row["name"], "uses, quantity and credits",
-            row["should"] or "nothing", row["has"] or "missing",
-        )  # fmt: skip

@@ -42,11 +42,6 @@ NOT_THE_SHARDS = (*AWAY, asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedTa
 OnFacts = Callable[[int], None]
 
 
-async def size_of_replay(connection: Connection) -> int:
-    """How many facts the live projections have in them."""
-    return sum((await live_positions(connection)).values())
-
-
 async def replay(
     connection: Connection,
     scope: ReplayScope = EVERYTHING,

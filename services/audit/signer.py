@@ -144,10 +144,10 @@ class Signing:
             self.anchored_at.set(self.clock().timestamp())
 
     async def round_or_refusal(self, pool: Pool) -> None:
-        """As `round`. Of a log that changed it says so, once: a new start would mend nothing."""
+        """As `round`. Of a log or a note that changed it says so, once: a new start would mend nothing."""
         try:
             await self.round(pool)
-        except LogChanged as changed:
+        except (LogChanged, NoteInvalid) as changed:
             if str(changed) != self.refused:
                 get_log().error("the log is not signed", why=str(changed))
             self.refused = str(changed)
@@ -170,9 +170,9 @@ class Signing:
 
     async def _look(self, connection: Connection, folder: Path) -> "_Looked | None":
         """The folder, if it is there and is this log's; else that is said, and signing goes on."""
-        log = await connection.fetchval(LOG)
+        log, signed = await connection.fetchval(LOG), await newest_signed(connection)
         try:
-            if await newest_signed(connection) is None:  # later a folder that is new to us may be a mount that is lost
+            if signed is None:  # later a folder that is new to us may be a mount that is lost
                 begin_folder(folder, log)
             files = anchors_of_log(folder, log)
             newest = parse_anchor(read_anchor(files[-1])) if files else None

@@ -47,7 +47,9 @@ Until = Annotated[str | None, typer.Option(help="Compare the activity recorded b
 Audit = Annotated[
     bool, typer.Option("--audit", help="Check as well that facts follow from facts: prices, refills, payments, caps.")
 ]
-Processes = Annotated[int | None, typer.Option(min=1, help="How many processes; one to a core if not given.")]
+Processes = Annotated[
+    int | None, typer.Option(min=1, help="How many processes; one to a core, 16 at most, if not given.")
+]
 Resume = Annotated[
     Path | None,
     typer.Option(
@@ -131,14 +133,13 @@ async def _begin(
 
 def _replay(run: ReplayRun, processes: int | None, resume: Path | None) -> "Replayed":
     """Without a loop of asyncio around it, so that Ctrl-C is heard at once."""
-    from services.audit.replays.all_cores import replay_on_all_cores, rest_of, size_of
+    from services.audit.replays.all_cores import processes_for, replay_on_all_cores, rest_of, size_of
     from services.audit.replays.progress import save_progress
-    from services.runtime.long_work.cores import cores_for
 
     size = size_of(rest_of(run.scope, run.progress), run.progress)
     with or_said(), progress("replaying", size) as tell:
         return replay_on_all_cores(
-            load_settings().needed("database"), run.scope, run.progress, processes or cores_for(size),
+            load_settings().needed("database"), run.scope, run.progress, processes or processes_for(size),
             keep=(lambda _: None) if resume is None else partial(save_progress, resume), on_facts=tell,
         )  # fmt: skip
 

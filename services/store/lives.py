@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from services.runtime.errors import Refused
+
 if TYPE_CHECKING:
     from services.store.connect import Connection
 
@@ -45,6 +47,10 @@ FORGET_NOTES = """
     ALTER TABLE signed_shards ENABLE ALWAYS TRIGGER signed_shards_append_only;
     ALTER TABLE signed_checkpoints ENABLE ALWAYS TRIGGER signed_checkpoints_append_only
 """
+NO_COPY = (
+    "this is no copy: its log goes on here, and was compared with what was published. A copy whose relay has looked already "
+    "is one again when its server is started anew and no relay runs"
+)
 UNLOOKED = (
     "store_unchecked: the database's server was started anew, and the relay has not looked yet at what was published"
 )
@@ -119,9 +125,11 @@ async def check_looked(connection: "Connection") -> None:
     Raises:
         StoreUnchecked: nobody has looked in this life at what was published.
     """
+    stands = await read_standing(connection)
+    if stands.life is Life.SAME and stands.looked:
+        return
     await check_life(connection)
-    if not (await read_standing(connection)).looked:
-        raise StoreUnchecked(UNLOOKED)
+    raise StoreUnchecked(UNLOOKED)
 
 
 async def admit(connection: "Connection", how: str, by: str | None = None) -> int | None:
@@ -145,8 +153,14 @@ async def fork(connection: "Connection", by: str) -> str:
     """Make this copy a log of its own, with another name; the name. The caller may alter the tables.
 
     What the first log published and signed is none of this one's: the signer begins with note 1, over all of the log.
+
+    Raises:
+        Refused: `no_copy`: it is the store itself, whose notes nobody could bring back.
     """
     async with connection.transaction():
+        stands = await read_standing(connection)
+        if stands.life is Life.SAME and stands.looked:
+            raise Refused("no_copy", NO_COPY)
         await connection.execute(RENAME)
         await connection.execute(FORGET_NOTES)
         await connection.execute("DELETE FROM published_offsets")

@@ -17,6 +17,8 @@ from services.runtime.crashpoints import crashpoint
 from services.runtime.long_work.cores import as_they_end, cores_for
 from services.store.connect import Connection, connect
 
+CONNECTIONS_MAX = 16  # one to each process: the reader's role has 20, and others read, too (deploy/roles.sql)
+
 
 def rest_of(scope: ReplayScope, progress: ReplayProgress) -> list[int]:
     """The shards that are not done, the longest first: so that all processes end at about the same time."""
@@ -27,6 +29,11 @@ def rest_of(scope: ReplayScope, progress: ReplayProgress) -> list[int]:
 def size_of(shards: Iterable[int], progress: ReplayProgress) -> int:
     """How many facts the projections had of these shards when the replay began."""
     return sum(progress.start.folded[shard] for shard in shards)
+
+
+def processes_for(facts: int) -> int:
+    """How many processes so many facts are worth."""
+    return min(cores_for(facts), CONNECTIONS_MAX)
 
 
 def replay_on_all_cores(
@@ -70,7 +77,7 @@ def replay_database(database: str, scope: ReplayScope, on_facts: OnFacts = lambd
             await connection.close()
 
     progress = asyncio.run(begin())
-    processes = cores_for(size_of(rest_of(scope, progress), progress))
+    processes = processes_for(size_of(rest_of(scope, progress), progress))
     return replay_on_all_cores(database, scope, progress, processes, on_facts=on_facts)
 
 

@@ -166,7 +166,7 @@ async def _from_archives(order: CloseOrder, folders: list[Path]) -> "tuple[Month
     copytree(of_month.folder, order.out / ARCHIVE / month.name)
     written = await _write(order, ledger, of_month.manifest.log.partition("/")[2])
     verified = check_folders(folders_of(folders), order.keys, unsigned=order.unsigned).verified
-    with progress("replaying", sum(one.manifest.rows for one in archives.exports)) as tell:
+    with or_said(), progress("replaying", sum(one.manifest.rows for one in archives.exports)) as tell:
         folded = fold_archives(archives, tell)
     return written, [check_verified(verified), check_folded(folded), *check_books(written)]
 

@@ -144,7 +144,8 @@ def _show(report: "Resumed") -> None:
 def fork(*, by: By, as_json: AsJson = False) -> None:
     """Make this copy of a store a log of its own, with another name: it may append, and publishes to other topics.
 
-    Give it a Kafka and a key of Stripe's of its own, too: what the first log published, signed and charged is not this one's.
+    Give it a Kafka and a key of Stripe's of its own, too: what the first log published, signed and charged is not this
+    one's. The store itself is refused with exit code 1: its signed notes would be gone.
 
     Example: creditwell fork --by ana
     """

@@ -38,16 +38,18 @@ def trail(id_: Id, *, as_json: AsJson = False) -> None:
     """
     whole = re.fullmatch(r"[0-9a-f]{2}-([0-9a-f]{32})-.*", id_)
     rows = with_database(lambda connection: _read(connection, id_, whole[1] if whole else id_))
+    shown, is_more = rows[:FOUND_MAX], len(rows) > FOUND_MAX
     if as_json:
-        print_json({"items": [_item(row) for row in rows]})
-    elif rows:
-        print_table(f"What came of {id_}", COLUMNS, [_shown(row) for row in rows])
+        print_json({"items": [_item(row) for row in shown], "more": is_more})
+    elif shown:
+        print_table(f"What came of {id_}", COLUMNS, [_shown(row) for row in shown])
+        print(f"and more: these are the first {FOUND_MAX:,}" if is_more else "", end="\n" if is_more else "")
     if not rows:
         fail(FOUND_WRONG, f"Nothing is known of {id_}: look for it in the logs, as request_id and as trace_id.")
 
 
 async def _read(connection: Connection, request_id: str, trace_id: str) -> Sequence[Record]:
-    return await connection.fetch(TRAIL, request_id, trace_id, FOUND_MAX)
+    return await connection.fetch(TRAIL, request_id, trace_id, FOUND_MAX + 1)
 
 
 def _item(row: Record) -> dict[str, object]:

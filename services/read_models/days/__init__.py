@@ -8,6 +8,9 @@ it is killed. The arrays of a row are in order, so that a row follows from the f
 from dataclasses import dataclass
 from time import monotonic
 
+import asyncpg
+
+from services.runtime.logs import get_log
 from services.store.connect import Connection
 from services.store.halts import Halts
 from services.store.shards import SHARDS
@@ -124,6 +127,7 @@ class DaysDue:
 
     halts: Halts
     due_at: float = float("-inf")
+    facts_of_a_shard: int = FACTS_OF_A_SHARD
 
     async def count_when_due(self, connection: Connection) -> None:
         """Count a piece if it is time. What can't be counted halts nothing else: views decode it, or fail as we do."""
@@ -132,5 +136,16 @@ class DaysDue:
         counted = 0
         async with self.halts.guard(connection, READER):
             await make_rows(connection)
-            counted = await count_days(connection)
+            counted = await self._count(connection)
         self.due_at = monotonic() + (PAUSE_SECONDS if counted else EVERY_SECONDS)
+
+    async def _count(self, connection: Connection) -> int:
+        """As `count_days`. A piece that takes longer than a statement may is half as large the next time."""
+        try:
+            return await count_days(connection, self.facts_of_a_shard)
+        except asyncpg.QueryCanceledError as too_long:
+            if self.facts_of_a_shard == 1:
+                raise
+            self.facts_of_a_shard //= 2
+            get_log().warning("days are counted in smaller pieces", facts=self.facts_of_a_shard, why=str(too_long))
+            return self.facts_of_a_shard

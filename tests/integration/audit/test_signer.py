@@ -237,6 +237,20 @@ async def test_a_note_that_was_not_anchored_in_time_is_anchored_later(
     assert [parse_anchor(read_anchor(path)).number for path in anchors_in(tmp_path)] == [3]
 
 
+async def test_over_a_note_that_is_none_any_more_nothing_is_signed(
+    connection: Connection, database: str, tmp_path: Path
+) -> None:
+    await use(connection, 1)
+    await sign_log(connection, KEY, NOW)
+    await connection.execute("ALTER TABLE signed_checkpoints DISABLE TRIGGER ALL")
+    await connection.execute("UPDATE signed_checkpoints SET note = 'no note'")
+    secret, _ = new_key_pair()
+
+    for anchors in (None, tmp_path):
+        settings = load_settings(database=database, signing_key=secret, anchors=anchors, sign_every_seconds=1)
+        await run_until_refused(settings, "it is no note of a Creditwell log")
+
+
 async def run_until_anchored(settings: Settings, folder: Path, notes: int, clock: Clock = system_clock) -> None:
     """Run the process until so many anchors are there, or until it dies."""
     stop = asyncio.Event()

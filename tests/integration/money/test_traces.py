@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from schemas.facts import CreditsToppedUp
 from schemas.topics import EVENTS
 from services.cli import app
+from services.cli.trouble import trail
 from services.runtime.tracing.context import Trail, carrying
 from services.runtime.tracing.sending import spans_sent
 from tests.integration.publishing.test_notices import SECRET, host
@@ -130,5 +131,9 @@ async def test_a_trace_and_the_id_of_a_request_go_from_a_usage_to_its_charge_and
         found = [(row["type"], row["notice_state"]) for row in json.loads(said.stdout)["items"]]
         assert [kind for kind, _ in found] == [*CAUSED]
         assert dict(found)["balance.ran_low.v1"] == "delivered"
+        assert not json.loads(said.stdout)["more"]
+    monkeypatch.setattr(trail, "FOUND_MAX", 1)
+    first = await asyncio.to_thread(CliRunner().invoke, app, ["trail", ASKED], env=settings_of)
+    assert "and more: these are the first 1" in first.stdout
     none = await asyncio.to_thread(CliRunner().invoke, app, ["trail", "nobody"], env=settings_of)
     assert (none.exit_code, none.stdout) == (1, "")

@@ -6,7 +6,7 @@ import pytest
 
 from deploy.local.stack import Stack
 from services.audit.replay import ReplayScope, replay
-from services.read_models.days import BEHIND, COUNT, READER, DaysDue, count_days, make_rows
+from services.read_models.days import BEHIND, COUNT, FACTS_OF_A_SHARD, READER, DaysDue, count_days, make_rows
 from services.runtime.health import Health
 from services.store.connect import Connection
 from services.store.halts import AGAIN_SECONDS, Halts
@@ -152,6 +152,25 @@ async def test_what_can_not_be_counted_halts_the_counting_and_nothing_else(conne
     health.now = lambda: now() + AGAIN_SECONDS
     days.due_at = float("-inf")
     await days.count_when_due(connection)
+    assert await connection.fetchval("SELECT uses FROM usage_days") == [1]
+    assert await connection.fetch("SELECT FROM halted") == []
+
+
+async def test_a_piece_that_takes_too_long_is_half_as_large_the_next_time(
+    database: str, connection: Connection
+) -> None:
+    await store(connection, *planned("team_a"), usage("team_a", "one", 3))
+    days = DaysDue(Halts("days", Health("refill")))
+    await connection.execute("SET statement_timeout = '2s'")
+    async with connected(database) as other, other.transaction():
+        await other.execute("LOCK TABLE usage_days")
+        await days.count_when_due(connection)
+    assert days.facts_of_a_shard == FACTS_OF_A_SHARD // 2
+    assert await rows(connection, ROWS) == []
+
+    days.due_at = float("-inf")
+    await days.count_when_due(connection)
+
     assert await connection.fetchval("SELECT uses FROM usage_days") == [1]
     assert await connection.fetch("SELECT FROM halted") == []
 

@@ -341,6 +341,20 @@ async def test_a_copy_neither_appends_nor_publishes_until_it_is_a_log_of_its_own
     await world.reconnect()
 
 
+async def test_a_store_that_is_no_copy_keeps_its_name_and_its_notes(world: ServiceWorld) -> None:
+    await world.team(TEAM)
+    log = await world.connection.fetchval(LOG)
+    await sign_log(world.connection, Ed25519PrivateKey.generate(), now())
+
+    with pytest.raises(Refused, match="no_copy"):
+        await fork(world.connection, "ops")
+
+    assert await world.connection.fetchval(LOG) == log
+    assert await world.connection.fetchval("SELECT count(*) FROM signed_checkpoints") == 1
+    await world.connection.execute(RESTARTED)  # as a clone of the disk looks
+    assert await fork(world.connection, "ops") != log
+
+
 async def test_a_log_that_begins_to_publish_where_another_one_does_says_so(world: ServiceWorld) -> None:
     await world.team(TEAM)
     await publish(world.stack, world.connection)
