@@ -302,9 +302,7 @@ async def test_a_host_product_on_another_origin_embeds_the_elements_in_its_own_c
         await visit.page.locator("main > credit-balance").evaluate(LISTEN)
         await running.tell(used(50))
         await expect(visit.balance.first).to_contain_text("2,850")
-        await visit.page.wait_for_function(
-            "heard.some(([name, available]) => name === 'balance' && available === '2850')"
-        )
+        await visit.until("heard.some(([name, available]) => name === 'balance' && available === '2850')")
         await visit.page.get_by_text("Credits and usage").click()
         await expect(visit.entries.first).to_contain_text("AI image")
 

@@ -130,6 +130,4 @@ async def test_a_host_gives_texts_of_its_own_and_hears_what_happens(running: Api
         await page.locator("credits-usage").evaluate(
             "(usage, token) => { usage.getToken = () => token; }", visit.token(lasts=timedelta(hours=-1))
         )
-        await page.wait_for_function(
-            "told.some(([name, code]) => name === 'creditwell-error' && code === 'unauthenticated')"
-        )
+        await visit.until("told.some(([name, code]) => name === 'creditwell-error' && code === 'unauthenticated')")

@@ -61,6 +61,11 @@ class Visit:
         client = self.api.client(role, member="mem_2" if role == "admin" else "mem_1", lasts=lasts)
         return client.headers["authorization"].removeprefix("Bearer ")
 
+    async def until(self, expression: str) -> None:
+        """Until this is true in the page."""
+        # A function is evaluated once. An expression would be at each look, and the page forbids all but the first.
+        await self.page.wait_for_function(f"() => {expression}")
+
     def forget(self, *words: str) -> None:
         """What the browser had to complain of, because the test asked for it."""
         self.expected += words
